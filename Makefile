@@ -1,0 +1,28 @@
+# Every target sets up .venv by itself: Python >= 3.10 with its venv module is all that must be there before.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow quality style
+
+demo: .venv/installed  ## score digits, train on them easy-first, draw a picture
+	$(BIN)/hf-curriculum demo --output demo
+
+test: .venv/installed  ## the default suite
+	$(BIN)/pytest
+
+test-slow: .venv/installed  ## tests that start processes or train for minutes
+	$(BIN)/pytest -m slow
+
+quality: .venv/installed  ## what CI checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+style: .venv/installed  ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@

@@ -1,0 +1,256 @@
+"""The columns we add to a dataset, and how columns are found, checked, read and written."""
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    IterableDatasetDict,
+    List,
+    Value,
+    concatenate_datasets,
+)
+from numpy.typing import NDArray
+
+EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
+
+
+def require_dataset(dataset: object) -> None:
+    """Raise unless ``dataset`` is a map-style dataset with at least one row.
+
+    Raises:
+        TypeError: For a streaming or any other object.
+        ValueError: For an empty dataset.
+    """
+    if isinstance(dataset, IterableDataset | IterableDatasetDict):
+        raise TypeError(
+            f"Expected a Dataset, got a streaming {type(dataset).__name__}, whose rows cannot be drawn by index. "
+            "Load it with streaming=False, or write its first rows to a Dataset: "
+            "Dataset.from_list(list(dataset.take(n)), features=dataset.features)."
+        )
+    if not isinstance(dataset, Dataset):
+        hint = f" Pass one split, e.g. dataset[{next(iter(dataset))!r}]." if isinstance(dataset, DatasetDict) else ""
+        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{hint}")
+    if len(dataset) == 0:
+        raise ValueError("The dataset has no rows. Did an earlier `dataset.filter(...)` remove all of them?")
+
+
+def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
+    """The splits by name, each checked; a lone ``Dataset`` counts as ``"train"``.
+
+    Raises:
+        TypeError: For a streaming or any other object.
+        ValueError: For an empty split.
+    """
+    splits = dict(dataset) if isinstance(dataset, DatasetDict) else {"train": dataset}
+    for split in splits.values():
+        require_dataset(split)
+    return splits
+
+
+def fit_split(splits: Mapping[str, Dataset]) -> str:
+    """Name of the split that vocabularies and centroids are fitted on: ``"train"``, or else the first."""
+    return "train" if "train" in splits else next(iter(splits))
+
+
+def require_column(dataset: Dataset, column: str, *, made_by: str | None = None) -> None:
+    """Raise unless ``dataset`` has ``column``; name the columns there are and the call that makes it.
+
+    Raises:
+        ValueError: If the column is missing.
+    """
+    if column in dataset.column_names:
+        return
+    close = get_close_matches(column, dataset.column_names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    remedy = f" Create it with `{made_by}`." if made_by else ""
+    raise ValueError(f"Column {column!r} is not in the dataset (columns: {dataset.column_names}).{hint}{remedy}")
+
+
+def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
+    """The difficulties of all rows, checked.
+
+    Args:
+        dataset: Has the column, of any integer or float type.
+        column: Its name.
+
+    Returns:
+        Non-negative finite numbers, low = easy; float32 as they are, other types as float64. Shape ``(N,)``.
+
+    Raises:
+        ValueError: If the column is missing, not numeric, or has a null, NaN, infinite or negative value.
+    """
+    require_column(dataset, column, made_by="add_difficulty(dataset, model_id)")
+    array = _arrow_column(dataset, column)
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        numeric = [name for name, feature in dataset.features.items() if _is_number(feature)]
+        raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
+    if array.null_count:
+        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        raise ValueError(
+            f"Column {column!r} is null in {array.null_count} rows, the first is row {row}. "
+            f"Drop them with dataset.filter(lambda row: row[{column!r}] is not None)."
+        )
+    values = array.to_numpy(zero_copy_only=False)
+    values = values if values.dtype == np.float32 else values.astype(np.float64)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if bad.size:
+        raise ValueError(
+            f"Column {column!r} is {values[bad[0]]} in row {bad[0]} ({bad.size} such rows); difficulties must be "
+            "finite and >= 0, low = easy. Drop these rows, or shift the column so that its minimum is 0."
+        )
+    return values
+
+
+def read_embeddings(dataset: Dataset, column: str) -> NDArray[np.float32]:
+    """The embeddings of all rows as a matrix.
+
+    Args:
+        dataset: Has the column, a list of numbers of one length.
+        column: Its name.
+
+    Returns:
+        float32, shape ``(N, dim)``; a view of the Arrow memory where the column is one float32 chunk.
+
+    Raises:
+        ValueError: If the column is missing, is not a list of numbers of one length, or has a null or a value that is
+            not finite; the row at fault is named.
+    """
+    require_column(dataset, column, made_by="add_embeddings(dataset, model_id)")
+    array = _arrow_column(dataset, column)
+    if not (
+        pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type)
+    ):
+        raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
+    if array.null_count:
+        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        raise ValueError(f"Column {column!r} has no embedding in {array.null_count} rows, the first is row {row}.")
+    lengths = np.concatenate([chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in array.chunks])
+    if (odd := np.flatnonzero(lengths != lengths[0])).size:
+        raise ValueError(
+            f"Embeddings in column {column!r} must have one length: row 0 has {lengths[0]} numbers, "
+            f"row {odd[0]} has {lengths[odd[0]]}."
+        )
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in array.chunks]
+    matrix = (flat[0] if len(flat) == 1 else np.concatenate(flat)).reshape(len(dataset), -1)
+    if matrix.dtype == object or matrix.shape[1] == 0:
+        raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
+    matrix = matrix.astype(np.float32, copy=False)
+    require_finite(matrix, f"Embedding in column {column!r}")
+    return matrix
+
+
+def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
+    """The class of each row: integers or strings, shape ``(N,)``.
+
+    Raises:
+        ValueError: If the column is missing, has a null, or holds neither integers nor strings.
+    """
+    require_column(dataset, column)
+    array = _arrow_column(dataset, column)
+    if array.null_count:
+        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
+        raise ValueError(f"Label column {column!r} is null in {array.null_count} rows, the first is row {row}.")
+    if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        raise ValueError(f"Label column {column!r} holds {array.type}; labels must be integers or strings.")
+    labels = array.to_numpy(zero_copy_only=False)
+    return labels.astype(str) if labels.dtype == object else labels
+
+
+def require_finite(matrix: NDArray[np.floating], what: str) -> None:
+    """Raise a ``ValueError`` that names the first row with a NaN or infinite number."""
+    # A sum is finite if its terms are (float64 cannot overflow on float32 terms): one pass, no mask of the full size.
+    bad = np.flatnonzero(~np.isfinite(matrix.sum(axis=1, dtype=np.float64)))
+    if bad.size:
+        raise ValueError(f"{what} has a NaN or infinite number in row {bad[0]} ({bad.size} such rows).")
+
+
+def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Mapping[str, Any]) -> Dataset:
+    """Append columns, or replace those of the same name; all others stay untouched, encoded media included.
+
+    Args:
+        dataset: Any dataset.
+        columns: Arrow arrays of ``len(dataset)`` rows, by name.
+        features: Their feature types, by name.
+
+    Returns:
+        A dataset with the same rows in the same order.
+    """
+    added = Dataset(pa.table(dict(columns)).cast(Features(features).arrow_schema))
+    return append_dataset(dataset, added)
+
+
+def append_dataset(dataset: Dataset, added: Dataset) -> Dataset:
+    """Append the columns of ``added``, row by row; columns of the same name are replaced."""
+    kept = dataset.remove_columns([name for name in added.column_names if name in dataset.column_names])
+    if not kept.column_names:
+        return added
+    return concatenate_datasets([kept, added], axis=1)
+
+
+def embedding_feature(dim: int, record: Mapping[str, Any]) -> List:
+    """Feature of an embedding column: fixed-size list of float32, whose items carry the provenance."""
+    return List(Value("float32", id=_dump(record)), length=dim)
+
+
+def score_features(record: Mapping[str, Any]) -> dict[str, Value]:
+    """Features of the cluster, distance and difficulty columns; difficulty carries the provenance."""
+    return {
+        CLUSTER: Value("int32"),
+        DISTANCE: Value("float32"),
+        DIFFICULTY: Value("float32", id=_dump(record)),
+    }
+
+
+def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
+    """Where the numbers of a column came from: model, pooling, K, index, normalisation, seed, version.
+
+    The record lives in the column's feature (its ``id``), so that it follows the column through ``map``, ``select``,
+    ``concatenate_datasets``, ``save_to_disk``, Parquet and ``push_to_hub``.
+
+    Args:
+        dataset: A scored or embedded dataset.
+        column: ``"difficulty"`` (default) or ``"embedding"``.
+
+    Returns:
+        The record; empty for a column that this library did not write.
+
+    Raises:
+        ValueError: If the column is missing.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> provenance(Dataset.from_dict({"difficulty": [0.1]}))
+        {}
+    """
+    require_column(dataset, column)
+    feature = dataset.features[column]
+    text = getattr(feature.feature if isinstance(feature, List) else feature, "id", None)
+    try:
+        record = json.loads(text) if isinstance(text, str) else {}
+    except json.JSONDecodeError:  # another tool's id
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _dump(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)
+
+
+def _is_number(feature: object) -> bool:
+    return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
+
+
+def _arrow_column(dataset: Dataset, column: str) -> pa.ChunkedArray:
+    table = dataset.select_columns([column]).with_format("arrow")[:]  # through the indices mapping, undecoded
+    array = table[column]
+    if isinstance(array.type, pa.ExtensionType):  # a fixed-shape Array2D... column
+        raise ValueError(f"Column {column!r} holds {array.type}; expected numbers or a list of numbers a row.")
+    return array

@@ -1,0 +1,110 @@
+"""add_difficulty: embed, cluster, normalise, in a row."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict
+
+from hf_curriculum import __version__
+from hf_curriculum.columns import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    EMBEDDING,
+    add_columns,
+    fit_split,
+    provenance,
+    read_embeddings,
+    read_labels,
+    score_features,
+    splits_of,
+)
+from hf_curriculum.embeddings import AnyDataset, add_embeddings
+from hf_curriculum.scorer import DifficultyScorer
+
+
+def add_difficulty(
+    dataset: AnyDataset,
+    model_id: str | Callable[..., Any] | None = None,
+    *,
+    n_clusters: int | None = None,
+    cluster_range: tuple[int, int] | None = None,
+    label_column: str | None = None,
+    normalize: str | None = "minmax",
+    seed: int = 42,
+    embedding_column: str = EMBEDDING,
+    **embedding_options: Any,
+) -> AnyDataset:
+    """Score each row by its distance to the prototype of its cluster.
+
+    Args:
+        dataset: A ``Dataset``, or a ``DatasetDict``: prototypes then come from its ``"train"`` split (or its first)
+            and all splits are scored against them.
+        model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
+        n_clusters: Number of clusters; ``None`` chooses it by the Davies-Bouldin index.
+        cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
+        label_column: Cluster inside each class of this column.
+        normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
+        seed: Seed of k-means. Default 42.
+        embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
+        **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
+
+    Returns:
+        The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
+        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]).
+
+    Raises:
+        TypeError: For a streaming dataset, or an unknown option.
+        ValueError: For an empty dataset, a missing column, an unknown model, or more clusters than rows.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> dataset = Dataset.from_dict({"embedding": [[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.2]]})
+        >>> add_difficulty(dataset, n_clusters=2).column_names
+        ['embedding', 'cluster', 'distance', 'difficulty']
+    """
+    scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    splits = splits_of(dataset)
+    reference = fit_split(splits)
+    scorer.check_rows(len(splits[reference]))
+    labels = {name: read_labels(split, label_column) for name, split in splits.items()} if label_column else {}
+    if model_id is not None:
+        dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
+        splits = splits_of(dataset)
+    elif embedding_options:
+        raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
+    scorer.fit(read_embeddings(splits[reference], embedding_column), labels.get(reference))
+    scored = {
+        name: _add_scores(split, scorer, embedding_column, label_column, labels.get(name))
+        for name, split in splits.items()
+    }
+    return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+
+
+def _add_scores(
+    dataset: Dataset,
+    scorer: DifficultyScorer,
+    embedding_column: str,
+    label_column: str | None,
+    labels: np.ndarray | None,
+) -> Dataset:
+    scores = scorer.score(read_embeddings(dataset, embedding_column), labels)
+    record = {
+        "embedding": provenance(dataset, embedding_column),
+        "n_clusters": scorer.n_clusters_,
+        "davies_bouldin": scorer.davies_bouldin_,
+        "label_column": label_column,
+        "normalize": scorer.normalize,
+        "standardize": scorer.standardize,
+        "l2_normalize": scorer.l2_normalize,
+        "seed": scorer.seed,
+        "version": __version__,
+    }
+    columns = {
+        CLUSTER: pa.array(scores.cluster),
+        DISTANCE: pa.array(scores.distance),
+        DIFFICULTY: pa.array(scores.difficulty),
+    }
+    return add_columns(dataset, columns, score_features(record))
