@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def score(
 
     try:
         rows = load(dataset, split)
-        options = {"batch_size": batch_size, "input_column": column} if model else {}
+        options: dict[str, Any] = {"batch_size": batch_size, "input_column": column} if model else {}
         scored = add_difficulty(
             rows,
             model,

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining, set_seed
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.columns import DIFFICULTY, read_difficulty
 from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
 from hf_curriculum.scoring import add_difficulty
 from hf_curriculum.trainer import CurriculumTrainer
@@ -31,7 +30,7 @@ class DemoResult:
         picture: PNG of the schedule, the difficulties and the extremes of some clusters.
     """
 
-    rows: list[dict[str, float | int | None]]
+    rows: list[dict[str, float | None]]
     dataset_dir: Path
     picture: Path
 
@@ -61,7 +60,7 @@ def run_demo(output: Path, max_steps: int = MAX_STEPS) -> DemoResult:
     trainer = train(scored, output / "training", max_steps)
     picture = output / "curriculum.png"
     draw_picture(scored, trainer, picture)
-    return DemoResult(table(scored, trainer), output / "scored", picture)
+    return DemoResult(table(trainer), output / "scored", picture)
 
 
 def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
@@ -99,27 +98,17 @@ def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
     return trainer
 
 
-def table(scored: Dataset, trainer: CurriculumTrainer) -> list[dict[str, float | int | None]]:
-    """The training logs, with the mean difficulty of what was drawn between them."""
-    difficulty = read_difficulty(scored, DIFFICULTY)
-    sampler = trainer.curriculum_sampler
-    rows: list[dict[str, float | int | None]] = []
-    before = 0
-    for log in trainer.state.log_history:
-        if "loss" not in log:
-            continue
-        drawn = np.concatenate([sampler.indices(step) for step in range(before, log["step"])])
-        before = log["step"]
-        rows.append(
-            {
-                "step": log["step"],
-                "effective fraction": log["curriculum/effective_fraction"],
-                "temperature": log.get("curriculum/temperature"),
-                "mean difficulty": float(difficulty[drawn].mean()),
-                "loss": log["loss"],
-            }
-        )
-    return rows
+def table(trainer: CurriculumTrainer) -> list[dict[str, float | None]]:
+    """The training logs, a row a log."""
+    columns = {
+        "step": "step",
+        "effective fraction": "curriculum/effective_fraction",
+        "temperature": "curriculum/temperature",
+        "mean difficulty": "curriculum/mean_difficulty",
+        "loss": "loss",
+    }
+    logs = [log for log in trainer.state.log_history if "loss" in log]
+    return [{title: log.get(key) for title, key in columns.items()} for log in logs]
 
 
 def draw_picture(scored: Dataset, trainer: CurriculumTrainer, path: Path) -> None:

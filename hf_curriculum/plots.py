@@ -62,7 +62,7 @@ def plot_difficulty(
     """
     ax = ax or _new_axes()
     difficulty = check_difficulty(read_difficulty(dataset, column))
-    bins = np.linspace(difficulty.min(), difficulty.max(), 41)
+    bins = np.linspace(difficulty.min(), difficulty.max(), 41).tolist()
     ax.hist(difficulty, bins=bins, density=True, color="lightgrey", label="dataset")
     if config is not None:
         weights = curriculum_weights(difficulty, 0, config, total_steps=2)

@@ -1,6 +1,5 @@
 """Which rows a training step sees: a pure function of (seed, step)."""
 
-import logging
 import math
 from collections.abc import Iterator
 
@@ -12,9 +11,8 @@ from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.permutation import shuffled
 from hf_curriculum.schedule import TemperatureSolver, check_difficulty, ordered, planned_fraction, rank_bins
 
-logger = logging.getLogger(__name__)
-
 _BLOCK_DRAWS = 1 << 14
+_BLOCKS_KEPT = 4
 _LADDER = math.log(1.1)
 
 
@@ -72,7 +70,8 @@ class CurriculumSampler(Sampler[int]):
         self.steps_per_epoch = steps_per_epoch or math.ceil(self._order.size / total_batch_size)
         self.epoch = 0
         self._steps_per_block = max(1, _BLOCK_DRAWS // total_batch_size)
-        self._block: tuple[int, NDArray[np.int64]] | None = None
+        # The log looks back while the loader draws ahead: without a few blocks at hand they would undo each other.
+        self._blocks: dict[int, NDArray[np.int64]] = {}
 
     def _rank(self, difficulty: NDArray[np.floating]) -> None:
         if difficulty.dtype not in (np.float32, np.float64):
@@ -103,9 +102,11 @@ class CurriculumSampler(Sampler[int]):
             Row indices, int64, shape ``(total_batch_size,)``.
         """
         block, offset = divmod(step, self._steps_per_block)
-        if self._block is None or self._block[0] != block:
-            self._block = block, self._draw_block(block)
-        return self._block[1][offset * self.total_batch_size : (offset + 1) * self.total_batch_size]
+        if block not in self._blocks:
+            if len(self._blocks) == _BLOCKS_KEPT:
+                del self._blocks[next(iter(self._blocks))]
+            self._blocks[block] = self._draw_block(block)
+        return self._blocks[block][offset * self.total_batch_size : (offset + 1) * self.total_batch_size]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next ``iter()`` yields."""
