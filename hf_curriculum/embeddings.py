@@ -60,7 +60,7 @@ def add_embeddings(
         >>> from datasets import Dataset
         >>> dataset = Dataset.from_dict({"text": ["a red cat", "a blue cat", "a green bird"]})
         >>> add_embeddings(dataset, "builtin/tfidf").features["embedding"].length
-        5
+        3
     """
     options: dict[str, Any] = {
         "input_column": input_column,

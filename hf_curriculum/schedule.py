@@ -89,7 +89,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     Example:
         >>> scores = np.linspace(0, 1, 1000)
         >>> round(solve_temperature(scores, 0.3), 4)
-        0.0981
+        0.1066
         >>> round(effective_fraction(scores, solve_temperature(scores, 0.3)), 6)
         0.3
     """

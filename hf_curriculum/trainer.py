@@ -65,7 +65,7 @@ class CurriculumMixin(_Base):
         self.curriculum_sampler = CurriculumSampler(
             self._difficulty,
             self.curriculum,
-            total_batch_size=self._micro_batch() * self.args.gradient_accumulation_steps,
+            total_batch_size=self._total_batch_size(),
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
@@ -90,14 +90,14 @@ class CurriculumMixin(_Base):
             logs["curriculum/mean_difficulty"] = float(self._difficulty[drawn].mean(dtype=np.float64))
         return logs
 
-    def _micro_batch(self) -> int:
-        """Rows that all processes together take in one forward pass."""
-        split = self.accelerator.split_batches
-        return int(self._train_batch_size * (1 if split else self.accelerator.num_processes))
+    def _total_batch_size(self) -> int:
+        """Rows that all processes together take in one optimiser step."""
+        total = int(self.get_total_train_batch_size(self.args))
+        return total // self.accelerator.num_processes if self.accelerator.split_batches else total
 
     def _steps_per_epoch(self, rows: int) -> int:
         """Optimiser steps that a plain ``Trainer`` takes for one pass over ``rows``."""
-        batches = rows / self._micro_batch()
+        batches = rows * self.args.gradient_accumulation_steps / self._total_batch_size()
         whole = math.floor(batches) if self.args.dataloader_drop_last else math.ceil(batches)
         return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
 
