@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.permutation import shuffled
-from hf_curriculum.schedule import TemperatureSolver, check_difficulty, ordered, planned_fraction, rank_bins
+from hf_curriculum.schedule import TemperatureSolver, check_difficulty, difficulty_bins, ordered, planned_fraction
 
 _BLOCK_DRAWS = 1 << 14
 _BLOCKS_KEPT = 4
@@ -79,7 +79,7 @@ class CurriculumSampler(Sampler[int]):
         scores = ordered(difficulty, self.config.order)
         self._order = np.argsort(scores, kind="stable").astype(np.uint32 if scores.size <= 2**32 else np.int64)
         self._ranked = scores[self._order]
-        edges = rank_bins(scores.size)
+        edges = difficulty_bins(self._ranked)
         self._starts, self._counts = edges[:-1], np.diff(edges)
         self._lows = self._ranked[self._starts].astype(np.float64)
         self._solver = TemperatureSolver(self._ranked, edges)

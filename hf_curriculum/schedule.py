@@ -96,7 +96,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
     ranked = np.sort(check_difficulty(difficulty))
-    return float(TemperatureSolver(ranked, rank_bins(ranked.size)).temperature(fraction))
+    return float(TemperatureSolver(ranked, difficulty_bins(ranked)).temperature(fraction))
 
 
 def curriculum_weights(
@@ -163,6 +163,20 @@ def rank_bins(n: int, per_fold: int = 64) -> NDArray[np.int64]:
     return np.unique(np.concatenate([[0, n], ranks, n - ranks]))
 
 
+def difficulty_bins(ranked: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Edges of :func:`rank_bins`, and a cut at each of the 256 widest gaps, so that no bin bridges two clumps.
+
+    Args:
+        ranked: Difficulties in ascending order. Shape ``(N,)``.
+
+    Returns:
+        Increasing ranks from 0 to ``N``, int64.
+    """
+    gaps = np.diff(ranked)
+    widest = np.argpartition(gaps, -256)[-256:] if gaps.size > 256 else np.arange(gaps.size)
+    return np.union1d(rank_bins(ranked.size), widest + 1)
+
+
 class TemperatureSolver:
     """Effective fraction as a function of temperature, and its inverse, for ranked difficulties.
 
@@ -172,7 +186,7 @@ class TemperatureSolver:
 
     Args:
         ranked: Difficulties in ascending order. Shape ``(N,)``.
-        edges: Bins, from :func:`rank_bins`.
+        edges: Bins, from :func:`difficulty_bins`.
     """
 
     def __init__(self, ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> None:
@@ -180,16 +194,35 @@ class TemperatureSolver:
         self.uniform = self.fraction(math.inf)
         lowest = float(ranked[0])
         spread = float(ranked[-1]) - lowest
-        if spread == 0:
-            self._table = np.array([-math.inf]), np.array([self.uniform])
+        if spread == 0:  # at any temperature sampling is uniform
+            self._table = np.array([math.inf]), np.array([self.uniform])
             return
         gap = float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest
         # At gap / 50 the second lowest difficulty weighs exp(-50); at 1e4 times the spread f is uniform to 1e-9.
         log_low, log_high = math.log(max(gap / 50, np.finfo(np.float64).tiny)), math.log(spread) + math.log(1e4)
-        nodes = np.linspace(log_low, log_high, 2 + math.ceil(32 * (log_high - log_low)))
-        spline = CubicSpline(nodes, [self.fraction(math.exp(node)) for node in nodes])
-        log_temperature = np.linspace(log_low, log_high, 64 * nodes.size)
+        nodes, fractions = self._tabulate(log_low, log_high)
+        spline = CubicSpline(nodes, fractions)
+        log_temperature = np.interp(np.arange(256 * nodes.size - 255) / 256, np.arange(nodes.size), nodes)
         self._table = log_temperature, np.maximum.accumulate(spline(log_temperature))
+
+    def _tabulate(self, log_low: float, log_high: float) -> tuple[FloatArray, FloatArray]:
+        """Fractions over log-temperatures, halving intervals until a cubic spline predicts their middles to 1e-8."""
+        nodes = np.linspace(log_low, log_high, 2 + math.ceil(4 * (log_high - log_low)))
+        fractions = self._fractions(nodes)
+        unsure = np.arange(nodes.size - 1)
+        while unsure.size:
+            middles = (nodes[unsure] + nodes[unsure + 1]) / 2
+            predicted = CubicSpline(nodes, fractions)(middles)
+            found = self._fractions(middles)
+            wrong = middles[np.abs(predicted - found) > 1e-8]
+            where = np.searchsorted(nodes, middles)
+            nodes, fractions = np.insert(nodes, where, middles), np.insert(fractions, where, found)
+            right = np.searchsorted(nodes, wrong)
+            unsure = np.union1d(right - 1, right)
+        return nodes, fractions
+
+    def _fractions(self, log_temperature: FloatArray) -> FloatArray:
+        return np.array([self.fraction(math.exp(x)) for x in log_temperature])
 
     def fraction(self, temperature: float) -> float:
         """Effective fraction at a temperature in ``(0, inf]``."""
