@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import (
     Dataset,
     DatasetDict,
@@ -47,9 +48,11 @@ def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
 
     Raises:
         TypeError: For a streaming or any other object.
-        ValueError: For an empty split.
+        ValueError: For an empty split, or no split.
     """
     splits = dict(dataset) if isinstance(dataset, DatasetDict) else {"train": dataset}
+    if not splits:
+        raise ValueError("The DatasetDict has no splits.")
     for split in splits.values():
         require_dataset(split)
     return splits
@@ -82,31 +85,29 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
         column: Its name.
 
     Returns:
-        Non-negative finite numbers, low = easy; float32 as they are, other types as float64. Shape ``(N,)``.
+        Non-negative finite numbers, low = easy; float32 as they are, other types as float64. Shape ``(N,)``. A masked
+        array where the column has nulls.
 
     Raises:
-        ValueError: If the column is missing, not numeric, or has a null, NaN, infinite or negative value.
+        ValueError: If the column is missing, not numeric, all null, or has a NaN, infinite or negative value.
     """
     require_column(dataset, column, made_by="add_difficulty(dataset, model_id)")
     array = _arrow_column(dataset, column)
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numeric = [name for name, feature in dataset.features.items() if _is_number(feature)]
         raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
-    if array.null_count:
-        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(
-            f"Column {column!r} is null in {array.null_count} rows, the first is row {row}. "
-            f"Drop them with dataset.filter(lambda row: row[{column!r}] is not None)."
-        )
+    if array.null_count == len(array):
+        raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
+    null = array.is_null().to_numpy(zero_copy_only=False)
     values = array.to_numpy(zero_copy_only=False)
     values = values if values.dtype == np.float32 else values.astype(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0) | null))
     if bad.size:
         raise ValueError(
             f"Column {column!r} is {values[bad[0]]} in row {bad[0]} ({bad.size} such rows); difficulties must be "
             "finite and >= 0, low = easy. Drop these rows, or shift the column so that its minimum is 0."
         )
-    return values
+    return np.ma.masked_array(values, null) if array.null_count else values
 
 
 def read_embeddings(dataset: Dataset, column: str) -> NDArray[np.float32]:
@@ -162,6 +163,44 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
         raise ValueError(f"Label column {column!r} holds {array.type}; labels must be integers or strings.")
     labels = array.to_numpy(zero_copy_only=False)
     return labels.astype(str) if labels.dtype == object else labels
+
+
+def hide_scores(dataset: Dataset, difficulty_column: str) -> Dataset:
+    """The dataset with rows that no longer show the columns we add, for trainers that take every column as an input.
+
+    The columns stay, and :func:`read_difficulty` reads them.
+    """
+    hidden = {EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY, difficulty_column}
+    shown = [name for name in dataset.format["columns"] if name not in hidden]
+    return dataset.with_format(dataset.format["type"], columns=shown, **dataset.format["format_kwargs"])
+
+
+def read_lengths(dataset: Dataset, length_column: str, input_column: str) -> NDArray[np.int64]:
+    """Length of each row, for batches of similar length.
+
+    Args:
+        dataset: Has one of the columns.
+        length_column: Column of integers; comes first.
+        input_column: Column of lists, such as ``"input_ids"``, whose lengths are taken.
+
+    Returns:
+        int64, shape ``(N,)``; 0 where the column is null.
+
+    Raises:
+        ValueError: If neither column is there, or is of another type.
+    """
+    found = [name for name in (length_column, input_column) if name in dataset.column_names]
+    if not found:
+        raise ValueError(
+            f"Grouping by length needs a column {length_column!r} of integers or {input_column!r} of lists (columns: "
+            f"{dataset.column_names}). Add one with dataset.map, or name it in length_column_name."
+        )
+    array = _arrow_column(dataset, found[0])
+    if found[0] == input_column and not pa.types.is_integer(array.type):
+        array = pc.list_value_length(array)
+    if not pa.types.is_integer(array.type):
+        raise ValueError(f"Length column {found[0]!r} holds {array.type}, not integers.")
+    return array.fill_null(0).to_numpy().astype(np.int64)
 
 
 def require_finite(matrix: NDArray[np.floating], what: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -23,8 +24,9 @@ class CurriculumConfig:
         warmup_steps: Optimiser steps until the distribution is uniform. An ``int`` counts steps; a ``float`` in
             ``(0, 1]`` is a share of the training. Default 0.5, half of the training.
         schedule: Shape of the rise from initial to final fraction: ``"cosine"`` (default, the paper),
-            ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019) or ``"step"`` (initial fraction until
-            the warm-up ends: single-step pacing, Hacohen and Weinshall 2019).
+            ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
+            the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
+            ``[0, 1]`` to the share of the rise that is done, in ``[0, 1]``.
         order: ``"easy_first"`` (default) or ``"hard_first"``.
         difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``.
         seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
@@ -43,7 +45,7 @@ class CurriculumConfig:
     initial_fraction: float = 0.3
     final_fraction: float = UNIFORM_FRACTION
     warmup_steps: int | float = 0.5
-    schedule: str = "cosine"
+    schedule: str | Callable[[float], float] = "cosine"
     order: str = "easy_first"
     difficulty_column: str = "difficulty"
     seed: int | None = None
@@ -60,9 +62,22 @@ class CurriculumConfig:
                 f"got {self.final_fraction}."
             )
         self._check_warmup()
-        for name, choices in (("schedule", SCHEDULES), ("order", ORDERS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {list(choices)}, got {getattr(self, name)!r}.")
+        if callable(self.schedule):
+            self._check_shape(self.schedule)
+        elif self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
+        if self.order not in ORDERS:
+            raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+
+    @staticmethod
+    def _check_shape(shape: Callable[[float], float]) -> None:
+        for progress in (i / 100 for i in range(101)):
+            share = shape(progress)
+            if not 0 <= share <= 1:
+                raise ValueError(
+                    f"schedule({progress}) returned {share!r}; a schedule maps progress in [0, 1] to the share of the "
+                    "rise from initial_fraction to final_fraction that is done, also in [0, 1]."
+                )
 
     def _check_warmup(self) -> None:
         steps = self.warmup_steps
@@ -99,8 +114,11 @@ class CurriculumConfig:
         return max(1, round(self.warmup_steps * total_steps))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, ready for JSON."""
-        return asdict(self)
+        """All fields by name, ready for JSON; a schedule of your own stands as its name."""
+        values = asdict(self)
+        if callable(self.schedule):
+            values["schedule"] = getattr(self.schedule, "__qualname__", repr(self.schedule))
+        return values
 
     def to_json(self) -> str:
         """All fields as one JSON object."""

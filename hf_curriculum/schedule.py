@@ -1,14 +1,11 @@
 """From a training step to a sampling distribution: effective fraction, temperature, weights."""
 
-import math
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
+from numpy.typing import ArrayLike
 
 from hf_curriculum.config import CurriculumConfig
-
-FloatArray = NDArray[np.float64]
+from hf_curriculum.ranking import difficulty_bins, ordered
+from hf_curriculum.solver import FloatArray, TemperatureSolver, log_miss, softmax
 
 
 def planned_fraction(step: ArrayLike, config: CurriculumConfig, warmup_steps: int) -> FloatArray:
@@ -30,6 +27,8 @@ def planned_fraction(step: ArrayLike, config: CurriculumConfig, warmup_steps: in
     first, last = config.initial_fraction, config.final_fraction
     if config.schedule == "root":
         return np.sqrt(first**2 + (last**2 - first**2) * progress)
+    if callable(config.schedule):
+        return first + (last - first) * np.vectorize(config.schedule, otypes=[np.float64])(progress)
     rise = {
         "cosine": (1 - np.cos(np.pi * progress)) / 2,
         "linear": progress,
@@ -67,7 +66,8 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
     scores = check_difficulty(difficulty)
-    return _effective_fraction(scores - scores.min(), np.ones_like(scores), temperature)
+    p = softmax(scores - scores.min(), np.ones_like(scores), temperature)
+    return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
 def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
@@ -96,7 +96,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
     ranked = np.sort(check_difficulty(difficulty))
-    return float(TemperatureSolver(ranked, difficulty_bins(ranked)).temperature(fraction))
+    return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
 def curriculum_weights(
@@ -138,130 +138,3 @@ def check_difficulty(difficulty: ArrayLike) -> FloatArray:
     if bad.size:
         raise ValueError(f"difficulty of row {bad[0]} is {scores[bad[0]]} ({bad.size} such rows); it must be finite.")
     return scores
-
-
-def ordered(difficulty: NDArray[np.floating], order: str) -> NDArray[np.floating]:
-    """Difficulties shifted so that the row to draw first has 0; the softmax does not see the shift."""
-    return difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
-
-
-def rank_bins(n: int, per_fold: int = 64) -> NDArray[np.int64]:
-    """Edges that cut ``n`` ranked rows into bins, single rows at both ends and geometrically wider to the middle.
-
-    A bin at rank ``r`` holds about ``r / per_fold`` rows. So every bin is narrow in comparison with the rows before
-    it, at any temperature, with heavy tails, and at any ``n`` (1,300 bins for 1.28 M rows, 1,900 for 100 M).
-
-    Args:
-        n: Number of rows, at least 1.
-        per_fold: Bins per e-fold of rank.
-
-    Returns:
-        Increasing ranks from 0 to ``n``, int64.
-    """
-    half = (n + 1) // 2
-    ranks = np.geomspace(1, half, max(2, math.ceil(per_fold * math.log(half + 1)))).astype(np.int64)
-    return np.unique(np.concatenate([[0, n], ranks, n - ranks]))
-
-
-def difficulty_bins(ranked: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Edges of :func:`rank_bins`, and a cut at each of the 256 widest gaps, so that no bin bridges two clumps.
-
-    Args:
-        ranked: Difficulties in ascending order. Shape ``(N,)``.
-
-    Returns:
-        Increasing ranks from 0 to ``N``, int64.
-    """
-    gaps = np.diff(ranked)
-    widest = np.argpartition(gaps, -256)[-256:] if gaps.size > 256 else np.arange(gaps.size)
-    return np.union1d(rank_bins(ranked.size), widest + 1)
-
-
-class TemperatureSolver:
-    """Effective fraction as a function of temperature, and its inverse, for ranked difficulties.
-
-    The rows of a bin are replaced by two atoms that keep the bin's mean and variance (a two-point Gauss rule), so
-    that the cost depends on the number of bins alone. The fraction is then tabulated over the logarithm of the
-    temperature, and the inverse read from the table: a solve costs microseconds.
-
-    Args:
-        ranked: Difficulties in ascending order. Shape ``(N,)``.
-        edges: Bins, from :func:`difficulty_bins`.
-    """
-
-    def __init__(self, ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> None:
-        self._values, self._counts = _atoms(ranked, edges)
-        self.uniform = self.fraction(math.inf)
-        lowest = float(ranked[0])
-        spread = float(ranked[-1]) - lowest
-        if spread == 0:  # at any temperature sampling is uniform
-            self._table = np.array([math.inf]), np.array([self.uniform])
-            return
-        gap = float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest
-        # At gap / 50 the second lowest difficulty weighs exp(-50); at 1e4 times the spread f is uniform to 1e-9.
-        log_low, log_high = math.log(max(gap / 50, np.finfo(np.float64).tiny)), math.log(spread) + math.log(1e4)
-        nodes, fractions = self._tabulate(log_low, log_high)
-        spline = CubicSpline(nodes, fractions)
-        log_temperature = np.interp(np.arange(256 * nodes.size - 255) / 256, np.arange(nodes.size), nodes)
-        self._table = log_temperature, np.maximum.accumulate(spline(log_temperature))
-
-    def _tabulate(self, log_low: float, log_high: float) -> tuple[FloatArray, FloatArray]:
-        """Fractions over log-temperatures, halving intervals until a cubic spline predicts their middles to 1e-8."""
-        nodes = np.linspace(log_low, log_high, 2 + math.ceil(4 * (log_high - log_low)))
-        fractions = self._fractions(nodes)
-        unsure = np.arange(nodes.size - 1)
-        while unsure.size:
-            middles = (nodes[unsure] + nodes[unsure + 1]) / 2
-            predicted = CubicSpline(nodes, fractions)(middles)
-            found = self._fractions(middles)
-            wrong = middles[np.abs(predicted - found) > 1e-8]
-            where = np.searchsorted(nodes, middles)
-            nodes, fractions = np.insert(nodes, where, middles), np.insert(fractions, where, found)
-            right = np.searchsorted(nodes, wrong)
-            unsure = np.union1d(right - 1, right)
-        return nodes, fractions
-
-    def _fractions(self, log_temperature: FloatArray) -> FloatArray:
-        return np.array([self.fraction(math.exp(x)) for x in log_temperature])
-
-    def fraction(self, temperature: float) -> float:
-        """Effective fraction at a temperature in ``(0, inf]``."""
-        return _effective_fraction(self._values, self._counts, temperature)
-
-    def temperature(self, fraction: ArrayLike) -> FloatArray:
-        """Temperatures of these effective fractions, by the rules of :func:`solve_temperature`."""
-        targets = np.asarray(fraction, dtype=np.float64)
-        log_temperature, fractions = self._table
-        solved = np.exp(np.interp(targets, fractions, log_temperature))
-        return np.where(targets >= min(self.uniform, fractions[-1]), math.inf, solved)
-
-
-def _effective_fraction(scores: FloatArray, counts: FloatArray, temperature: float) -> float:
-    n = counts.sum()
-    weights = np.exp(-scores / temperature)
-    p = weights / (counts @ weights)
-    with np.errstate(divide="ignore"):  # a row with p = 1 is drawn for certain: log1p(-1) = -inf is right
-        drawn = -np.expm1(n * np.log1p(-np.minimum(p, 1)))
-    return float(counts @ drawn / n)
-
-
-def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """Two weighted atoms a bin, inside the bin's range, with the bin's mean and variance. Scores start at 0."""
-    lowest = np.float64(ranked[0])
-    low = ranked[edges[:-1]].astype(np.float64) - lowest
-    high = ranked[edges[1:] - 1].astype(np.float64) - lowest
-    counts = np.diff(edges).astype(np.float64)
-    mean, variance = np.empty_like(low), np.empty_like(low)
-    for i, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        rows = ranked[start:stop].astype(np.float64) - lowest
-        mean[i], variance[i] = rows.mean(), rows.var()
-    flat = (high <= low) | (variance == 0) | (mean <= low) | (mean >= high)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # A left atom a fixes the right one at mean + variance / (mean - a), and the reverse; variance <=
-        # (mean - low) * (high - mean) keeps both in range (Bhatia and Davis 2000).
-        left = np.maximum(low, mean - np.sqrt(variance))
-        right = np.minimum(high, mean + variance / (mean - left))
-        left = mean - variance / (right - mean)
-        share = (right - mean) / (right - left)
-    left, right, share = np.where(flat, low, left), np.where(flat, high, right), np.where(flat, 0.5, share)
-    return np.concatenate([left, right]), np.concatenate([counts * share, counts * (1 - share)])

@@ -1,33 +1,55 @@
 """Put a curriculum in front of ``transformers.Trainer``."""
 
+import logging
 import math
+import zlib
+from collections.abc import Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
-from hf_curriculum.columns import read_difficulty, require_dataset
+from hf_curriculum.columns import hide_scores, read_difficulty, read_lengths, require_dataset
 from hf_curriculum.config import CurriculumConfig
+from hf_curriculum.coverage import Coverage
 from hf_curriculum.sampler import CurriculumSampler
+from hf_curriculum.schedule import planned_fraction
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
 else:
     _Base = object
 
+logger = logging.getLogger(__name__)
+
+_STATE = "curriculum"
+_ORDERS_OF_ROWS = {  # the first is the default
+    "train_sampling_strategy": ("random", "group_by_length"),
+    "batch_sampler": ("batch_sampler",),  # of Sentence Transformers
+}
+
 
 class CurriculumMixin(_Base):
     """Draws the training rows of any ``Trainer`` subclass by a curriculum; list it before that class.
 
-    ``class MyTrainer(CurriculumMixin, Seq2SeqTrainer): ...`` is a whole integration. Every training log gains
-    ``curriculum/effective_fraction`` and, during the warm-up, ``curriculum/temperature`` of the step just trained,
-    and ``curriculum/mean_difficulty`` of the rows drawn since the log before.
-    An epoch has as many steps as a plain ``Trainer`` would take, all with full batches.
+    ``class MyTrainer(CurriculumMixin, Seq2SeqTrainer): ...`` is a whole integration. An epoch has as many steps as a
+    plain ``Trainer`` would take, all with full batches. With ``group_by_length`` (transformers 4) or
+    ``train_sampling_strategy="group_by_length"`` (5), the rows that 32 steps draw are batched by length.
+
+    Every training log gains, of the step just trained, ``curriculum/effective_fraction`` and, during the warm-up,
+    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before; and the share of
+    distinct rows drawn since the start of the training, ``curriculum/distinct_fraction`` as measured,
+    ``curriculum/planned_distinct_fraction`` as the schedule expects it.
+
+    A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
+    curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
 
     Args:
         curriculum: The curriculum; default ``CurriculumConfig()``. All other arguments go to the next class.
+        allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
 
     Attributes:
         curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
@@ -38,21 +60,31 @@ class CurriculumMixin(_Base):
             for another order of rows.
     """
 
-    def __init__(self, *args: Any, curriculum: CurriculumConfig | None = None, **kwargs: Any) -> None:
+    train_dataset: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        curriculum: CurriculumConfig | None = None,
+        allow_changed_resume: bool = False,
+        **kwargs: Any,
+    ) -> None:
         self.curriculum = curriculum or CurriculumConfig()
+        self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: CurriculumSampler | None = None
-        self._logged_step = 0
         super().__init__(*args, **kwargs)
         if self.train_dataset is not None:
             require_dataset(self.train_dataset)
             read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
-        strategy = getattr(self.args, "train_sampling_strategy", "random")
-        if getattr(self.args, "group_by_length", False) or strategy != "random":
-            raise ValueError(
-                "The curriculum decides which rows a batch holds: it cannot be combined with group_by_length or "
-                f"train_sampling_strategy={strategy!r}. Leave both at their defaults."
-            )
-        self.add_callback(_KeepStep(self))
+            if hasattr(super(), "get_batch_sampler"):
+                self.train_dataset = hide_scores(self.train_dataset, self.curriculum.difficulty_column)
+        for option, choices in _ORDERS_OF_ROWS.items():
+            if (value := getattr(self.args, option, choices[0])) not in choices:
+                raise ValueError(
+                    f"The curriculum decides which rows a batch holds: {option}={value!r} cannot be combined with it. "
+                    f"Set it to one of {list(choices)}."
+                )
+        self.add_callback(_Resume(self))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
@@ -62,15 +94,35 @@ class CurriculumMixin(_Base):
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
-        self.curriculum_sampler = CurriculumSampler(
+        total_batch_size = self._total_batch_size()
+        self.curriculum_sampler = _TrainerSampler(
+            self,
             self._difficulty,
             self.curriculum,
-            total_batch_size=self._total_batch_size(),
+            total_batch_size=total_batch_size,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            lengths=self._lengths(),
+            micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
         )
+        self._coverage = Coverage(self.curriculum_sampler)
         return self.curriculum_sampler
+
+    def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
+        """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers."""
+        if dataset is not self.train_dataset:
+            return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
+        return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
+
+    def _lengths(self) -> np.ndarray | None:
+        if not (
+            getattr(self.args, "group_by_length", False)
+            or getattr(self.args, "train_sampling_strategy", "random") == "group_by_length"
+        ):
+            return None
+        inputs = getattr(self.processing_class, "model_input_names", ["input_ids"])
+        return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log ``logs`` as ``Trainer`` does; training logs gain the state of the curriculum."""
@@ -79,15 +131,17 @@ class CurriculumMixin(_Base):
         super().log(logs, *args, **kwargs)
 
     def _curriculum_logs(self, sampler: CurriculumSampler) -> dict[str, float]:
-        first, self._logged_step = self._logged_step, self.state.global_step
-        step = self._logged_step - 1
+        step = self.state.global_step - 1
         logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
         temperature = sampler.temperature(step)
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
             logs["curriculum/temperature"] = temperature
-        if first <= step:
-            drawn = np.concatenate([sampler.indices(s) for s in range(first, step + 1)])
-            logs["curriculum/mean_difficulty"] = float(self._difficulty[drawn].mean(dtype=np.float64))
+        rows = self._coverage.advance(step + 1)
+        if rows.size and np.ma.count(difficulty := self._difficulty[rows]):
+            logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
+        logs["curriculum/distinct_fraction"] = self._coverage.measured
+        logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
+        self.state.stateful_callbacks[_STATE]["coverage"] = self._coverage.state()
         return logs
 
     def _total_batch_size(self) -> int:
@@ -102,23 +156,85 @@ class CurriculumMixin(_Base):
         return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
 
 
-class _KeepStep(TrainerCallback):
-    """Tells the sampler its epoch, also where Accelerate does not, and the logs where a resumed run starts.
+class _TrainerSampler(CurriculumSampler):
+    """Starts where its trainer stands.
 
-    With two or more processes, a run resumed inside an epoch wraps the batch sampler twice and ``set_epoch`` stops
-    short of the sampler (accelerate 1.15, transformers 5.23; accelerate pull request 4071).
+    The trainer's own step is the clock, since ``set_epoch`` does not always arrive: with two or more processes, a run
+    resumed inside an epoch wraps the batch sampler twice, and it stops short of the sampler (accelerate 1.15;
+    accelerate pull request 4071).
     """
+
+    def __init__(self, trainer: CurriculumMixin, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._trainer = trainer
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.total_batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._trainer.state.global_step
+        # The loader of a resumed run throws the rows of the steps before away: nothing is drawn for them.
+        skipped = 0 if self._trainer.args.ignore_data_skip else step % self.steps_per_epoch
+        yield from repeat(0, skipped * self.total_batch_size)
+        yield from self._steps(step, step - skipped + self.steps_per_epoch)
+
+
+class _Resume(TrainerCallback):
+    """Keeps the settings of the curriculum in the trainer's state, and compares them when a run resumes."""
 
     def __init__(self, trainer: CurriculumMixin) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._logged_step = state.global_step
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         sampler = self.trainer.curriculum_sampler
-        if sampler is not None:
-            sampler.set_epoch(state.global_step // sampler.steps_per_epoch)
+        if sampler is None:
+            return
+        settings = _settings(sampler, self.trainer._difficulty)
+        before = state.stateful_callbacks.get(_STATE, {"settings": settings if state.global_step == 0 else {}})
+        changed = [
+            f"{name} was {before['settings'].get(name)!r} and is {value!r}"
+            for name, value in settings.items()
+            if before["settings"].get(name) != value
+        ]
+        if changed and before["settings"] and not self.trainer.allow_changed_resume:
+            raise ValueError(
+                f"Cannot resume at step {state.global_step}, since the rows of each step would not be those of the "
+                f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
+                "the trainer to go on from this step under the new settings."
+            )
+        if changed:
+            logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            self.trainer._coverage = Coverage(sampler, state.global_step)
+        elif "coverage" in before:
+            self.trainer._coverage.restore(before["coverage"])
+        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+
+
+def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:
+    """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
+    settings = {
+        **sampler.config.to_dict(),
+        "warmup_steps": sampler.warmup_steps,
+        "seed": sampler.seed,
+        "rows": sampler.rows,
+        "difficulties": _checksum(difficulty),
+        "total_batch_size": sampler.total_batch_size,
+        "group_by_length": None,
+    }
+    if callable(sampler.config.schedule):
+        planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
+        settings["schedule"] += f" {_checksum(planned)}"
+    if sampler.lengths is not None:
+        settings["group_by_length"] = {
+            "lengths": _checksum(sampler.lengths),
+            "micro_batch_size": sampler.micro_batch_size,
+            "total_steps": sampler.total_steps,
+        }
+    return settings
+
+
+def _checksum(array: np.ndarray) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(np.ma.filled(array, -1)).data):08x}"
 
 
 class CurriculumTrainer(CurriculumMixin, Trainer):

@@ -6,13 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_curriculum.config import CurriculumConfig
-from hf_curriculum.schedule import (
-    curriculum_weights,
-    effective_fraction,
-    planned_fraction,
-    rank_bins,
-    solve_temperature,
-)
+from hf_curriculum.schedule import curriculum_weights, effective_fraction, planned_fraction, solve_temperature
 
 UNIFORM = 1 - 1 / math.e
 TOLERANCE = 1e-6
@@ -189,25 +183,6 @@ def test_temperature_is_in_the_unit_of_difficulty(scale, offset, seed):
 def test_row_order_does_not_matter():
     difficulty = make("lognormal", 1000)
     assert solve_temperature(difficulty[::-1], 0.3) == solve_temperature(difficulty, 0.3)
-
-
-# --- rank_bins ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [*range(1, 301), 4096, 65_537, 1_281_167, 10**8, 2**33])
-def test_bins_cover_all_ranks_in_order(n):
-    edges = rank_bins(n)
-    assert (edges[0], edges[-1]) == (0, n)
-    assert np.all(np.diff(edges) > 0)
-    assert edges.dtype == np.int64
-
-
-@pytest.mark.parametrize("n", [100, 10_000, 1_281_167, 10**8])
-def test_bins_are_narrow_beside_the_rows_on_both_sides(n):
-    edges = rank_bins(n)
-    rows_outside = np.minimum(edges[:-1], n - edges[1:])
-    assert np.all(np.diff(edges) <= 2 + rows_outside / 32)
-    assert edges.size < 2500
 
 
 # --- planned_fraction ---------------------------------------------------------------------------------------------
