@@ -1,8 +1,9 @@
 # Every target sets up .venv by itself: Python >= 3.10 with its venv module is all that must be there before.
 PYTHON ?= python3
 BIN := .venv/bin
+TRAINER_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py
 
-.PHONY: demo test test-slow quality style
+.PHONY: demo test test-slow test-transformers4 quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture
 	$(BIN)/hf-curriculum demo --output demo
@@ -12,6 +13,9 @@ test: .venv/installed  ## the default suite
 
 test-slow: .venv/installed  ## tests that start processes or train for minutes
 	$(BIN)/pytest -m slow
+
+test-transformers4: .venv-transformers4/installed  ## the trainer's tests with transformers 4
+	.venv-transformers4/bin/pytest -m 'slow or not slow' $(TRAINER_TESTS)
 
 quality: .venv/installed  ## what CI checks
 	$(BIN)/ruff check .
@@ -25,4 +29,9 @@ style: .venv/installed  ## mend what can be mended
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+.venv-transformers4/installed: pyproject.toml constraints-transformers4.txt
+	$(PYTHON) -m venv .venv-transformers4
+	.venv-transformers4/bin/pip install --quiet -c constraints-transformers4.txt -e '.[all,test]'
 	touch $@
