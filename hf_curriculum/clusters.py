@@ -12,7 +12,7 @@ _CHOICE_SAMPLE = 20_000
 
 
 def kmeans(embeddings: torch.Tensor, n_clusters: int, seed: int, iterations: int = 25) -> torch.Tensor:
-    """Centroids by Lloyd's algorithm from a k-means++ start.
+    """Centroids by Lloyd's algorithm from a greedy k-means++ start.
 
     Args:
         embeddings: float32, shape ``(N, dim)``.
@@ -49,10 +49,12 @@ def assign(embeddings: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Ten
     Returns:
         Cluster, int64, shape ``(N,)``; distance, float32, shape ``(N,)``.
     """
-    half_norms = centroids.square().sum(1) / 2
+    center = centroids.mean(0)  # as the origin, so that the products do not cancel where all rows are far from 0
+    centered = centroids - center
+    half_norms = centered.square().sum(1) / 2
     clusters, distances = [], []
     for rows in torch.split(embeddings, _CHUNK):
-        cluster = torch.addmm(half_norms, rows, centroids.T, alpha=-1).argmin(1)
+        cluster = torch.addmm(half_norms, rows - center, centered.T, alpha=-1).argmin(1)
         clusters.append(cluster)
         distances.append((rows - centroids[cluster]).square().sum(1).sqrt())  # exact where rows and centroid are close
     return torch.cat(clusters), torch.cat(distances)
@@ -116,18 +118,20 @@ def _plus_plus(embeddings: torch.Tensor, n_clusters: int, generator: torch.Gener
     size = max(_SEED_SAMPLE, n_clusters)
     if len(embeddings) > size:
         embeddings = embeddings[torch.randperm(len(embeddings), generator=generator)[:size]]
-    first = int(torch.randint(len(embeddings), (1,), generator=generator))
-    chosen = [first]
-    nearest = (embeddings - embeddings[first]).square().sum(1)
+    centered = embeddings - embeddings.mean(0)
+    norms = centered.square().sum(1)
+    chosen = [int(torch.randint(len(embeddings), (1,), generator=generator))]
+    nearest = (centered - centered[chosen]).square().sum(1)
+    trials = 2 + int(math.log(n_clusters))  # of these rows the best is kept: a single draw often leaves a cluster out
     for _ in range(n_clusters - 1):
-        if float(nearest.max()) > 0:
-            total = nearest.cumsum(0, dtype=torch.float64)
-            draw = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
-            row = min(int(torch.searchsorted(total, draw, right=True)), len(embeddings) - 1)
-        else:  # fewer distinct rows than clusters: the rest are duplicates, which no row will prefer
-            row = first
-        chosen.append(row)
-        nearest = torch.minimum(nearest, (embeddings - embeddings[row]).square().sum(1))
+        total = nearest.cumsum(0, dtype=torch.float64)
+        draws = torch.rand(trials, generator=generator, dtype=torch.float64) * total[-1]
+        rows = torch.searchsorted(total, draws, right=True).clamp(max=len(embeddings) - 1)
+        squares = torch.nn.functional.linear(-2 * centered[rows], centered, norms) + norms[rows, None]
+        closer = torch.minimum(nearest, squares.clamp(min=0))
+        best = int(closer.sum(1).argmin())
+        chosen.append(int(rows[best]))
+        nearest = closer[best]
     return embeddings[chosen].clone()
 
 
@@ -142,5 +146,5 @@ def _means(embeddings: torch.Tensor, cluster: torch.Tensor, distance: torch.Tens
 
 
 def to_tensor(embeddings: NDArray[np.float32]) -> torch.Tensor:
-    """The matrix as a tensor on the same memory where it can be written, else on a copy."""
-    return torch.from_numpy(embeddings if embeddings.flags.writeable else embeddings.copy())
+    """The matrix as a tensor on the same memory where it can be written and is in C order, else on a copy."""
+    return torch.from_numpy(np.require(embeddings, requirements=("C", "W")))

@@ -1,7 +1,7 @@
 """The columns we add to a dataset, and how columns are found, checked, read and written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,7 +20,7 @@ from datasets import (
 )
 from numpy.typing import NDArray
 
-EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
+SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
 
 
 def require_dataset(dataset: object) -> None:
@@ -126,9 +126,7 @@ def read_embeddings(dataset: Dataset, column: str) -> NDArray[np.float32]:
     """
     require_column(dataset, column, made_by="add_embeddings(dataset, model_id)")
     array = _arrow_column(dataset, column)
-    if not (
-        pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type)
-    ):
+    if not _is_list(array.type):
         raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
     if array.null_count:
         row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
@@ -165,13 +163,17 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
     return labels.astype(str) if labels.dtype == object else labels
 
 
-def hide_scores(dataset: Dataset, difficulty_column: str) -> Dataset:
-    """The dataset with rows that no longer show the columns we add, for trainers that take every column as an input.
+def hide_columns(dataset: Any, columns: Collection[str]) -> Any:
+    """The dataset with rows that no longer show ``columns``, for trainers that take every column as an input.
 
-    The columns stay, and :func:`read_difficulty` reads them.
+    The columns stay, and :func:`read_difficulty` reads them. Each split of a ``DatasetDict`` is treated so; what is
+    neither comes back as it is.
     """
-    hidden = {EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY, difficulty_column}
-    shown = [name for name in dataset.format["columns"] if name not in hidden]
+    if isinstance(dataset, DatasetDict):
+        return DatasetDict({name: hide_columns(split, columns) for name, split in dataset.items()})
+    if not isinstance(dataset, Dataset):
+        return dataset
+    shown = [name for name in dataset.format["columns"] if name not in columns]
     return dataset.with_format(dataset.format["type"], columns=shown, **dataset.format["format_kwargs"])
 
 
@@ -196,7 +198,7 @@ def read_lengths(dataset: Dataset, length_column: str, input_column: str) -> NDA
             f"{dataset.column_names}). Add one with dataset.map, or name it in length_column_name."
         )
     array = _arrow_column(dataset, found[0])
-    if found[0] == input_column and not pa.types.is_integer(array.type):
+    if found[0] == input_column and _is_list(array.type):
         array = pc.list_value_length(array)
     if not pa.types.is_integer(array.type):
         raise ValueError(f"Length column {found[0]!r} holds {array.type}, not integers.")
@@ -285,6 +287,10 @@ def _dump(record: Mapping[str, Any]) -> str:
 
 def _is_number(feature: object) -> bool:
     return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float"))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _arrow_column(dataset: Dataset, column: str) -> pa.ChunkedArray:

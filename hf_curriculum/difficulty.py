@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 NORMALIZATIONS = ("minmax", "rank", None)
 _KNOTS = 1001
+_SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
 
 
 def fit_normalizer(
@@ -45,8 +46,9 @@ def difficulty_of(
         quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
 
     Returns:
-        float32, shape ``(N,)``. With two quantiles ``(d - min) / (max - min)``, with more the quantile level of ``d``,
-        both clipped to ``[0, 1]`` and 0 in a cluster of one distance; without quantiles, the distance itself.
+        float32, shape ``(N,)``. With two quantiles ``(d - min) / (max - min)``, with more the quantile level of ``d``
+        (the lowest of a tie), both clipped to ``[0, 1]`` and 0 in a cluster of one distance; without quantiles, the
+        distance itself.
     """
     if quantiles.shape[1] == 0:
         return distance.astype(np.float32)
@@ -55,6 +57,7 @@ def difficulty_of(
     order = np.argsort(cluster, kind="stable")
     used, starts = np.unique(cluster[order], return_index=True)
     for k, rows in zip(used, np.split(order, starts[1:]), strict=True):
-        if quantiles[k, -1] > quantiles[k, 0]:
-            difficulty[rows] = np.interp(distance[rows], quantiles[k], levels)
+        knots, first = np.unique(quantiles[k], return_index=True)
+        if knots[-1] - knots[0] > _SPREAD * knots[-1]:
+            difficulty[rows] = np.interp(distance[rows], knots, levels[first], right=1)
     return difficulty

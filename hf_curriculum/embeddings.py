@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import Audio, Dataset, DatasetDict, Features
+from datasets import Audio, Dataset, DatasetDict, Features, Image
 
 from hf_curriculum import __version__
 from hf_curriculum.columns import EMBEDDING, append_dataset, embedding_feature, fit_split, require_finite, splits_of
@@ -71,7 +71,7 @@ def add_embeddings(
     }
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-    splits = splits_of(dataset)
+    splits = {name: split.with_format(None) for name, split in splits_of(dataset).items()}
     encoder, column = resolve(model_id, splits[fit_split(splits)], **options)
     encoder.to(PartialState().device)
     embedded = {name: _embed(split, encoder, column, batch_size, output_column) for name, split in splits.items()}
@@ -80,8 +80,11 @@ def add_embeddings(
 
 def _embed(dataset: Dataset, encoder: Encoder, column: str, batch_size: int, output_column: str) -> Dataset:
     inputs = dataset.select_columns([column])
-    if isinstance(inputs.features[column], Audio):
+    feature = inputs.features[column]
+    if isinstance(feature, Audio):
         inputs = inputs.cast_column(column, Audio(decode=False))
+    elif isinstance(feature, Image):
+        inputs = inputs.cast_column(column, Image(mode=feature.mode))
     dim = encoder(inputs[:1][column], batch_size).shape[1]
     record = {**encoder.record, "input_column": column, "version": __version__}
     embedded = inputs.map(

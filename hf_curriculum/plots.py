@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.columns import CLUSTER, DIFFICULTY, read_difficulty, read_labels
+from hf_curriculum.columns import CLUSTER, DIFFICULTY, read_difficulty, read_labels, require_column
 from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.schedule import check_difficulty, curriculum_weights, planned_fraction
 
@@ -30,12 +30,13 @@ def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" 
         The axes.
     """
     ax = ax or _new_axes()
-    warmup = min(config.resolve_warmup(total_steps), total_steps)
+    warmup = config.resolve_warmup(total_steps)
     steps = np.arange(total_steps + 1)
     planned = np.where(steps < warmup, planned_fraction(steps, config, warmup), 1 - 1 / np.e)
     ax.plot(steps, planned, color=_BLUE, linewidth=2)
-    ax.axvline(warmup, color="grey", linewidth=1, linestyle=":")
-    ax.annotate("uniform from here", (warmup, config.initial_fraction), xytext=(4, 0), textcoords="offset points")
+    if warmup <= total_steps:
+        ax.axvline(warmup, color="grey", linewidth=1, linestyle=":")
+        ax.annotate("uniform from here", (warmup, config.initial_fraction), xytext=(4, 0), textcoords="offset points")
     ax.set(title="Schedule", xlabel="optimiser step", ylabel="effective fraction", ylim=(0, 0.7))
     return ax
 
@@ -60,9 +61,9 @@ def plot_difficulty(
     Raises:
         ValueError: If the column is missing or not a difficulty.
     """
+    difficulty = check_difficulty(np.ma.compressed(read_difficulty(dataset, column)))
+    bins = np.histogram_bin_edges(difficulty, 40).tolist()
     ax = ax or _new_axes()
-    difficulty = check_difficulty(read_difficulty(dataset, column))
-    bins = np.linspace(difficulty.min(), difficulty.max(), 41).tolist()
     ax.hist(difficulty, bins=bins, density=True, color="lightgrey", label="dataset")
     if config is not None:
         weights = curriculum_weights(difficulty, 0, config, total_steps=2)
@@ -95,6 +96,9 @@ def show_extremes(
 
     Returns:
         A figure.
+
+    Raises:
+        ValueError: If a column is missing.
     """
     pyplot = require_extra("matplotlib.pyplot", extra="plot", purpose="show_extremes")
     figure = pyplot.figure(figsize=(1.0 * 2 * n, 5), layout="constrained")
@@ -112,16 +116,18 @@ def draw_extremes(
 ) -> None:
     """Draw :func:`show_extremes` on a figure or subfigure that there is."""
     cluster = read_labels(dataset, CLUSTER)
-    difficulty = read_difficulty(dataset, column)
+    difficulty = np.ma.masked_array(read_difficulty(dataset, column))
+    require_column(dataset, image_column)
     if clusters is None:
-        clusters = np.argsort(-np.bincount(cluster))[:5].tolist()
+        sizes = np.bincount(cluster)
+        clusters = np.argsort(-sizes, kind="stable")[: min(5, np.count_nonzero(sizes))].tolist()
     axes = figure.subplots(len(clusters), 2 * n + 1, squeeze=False, width_ratios=[*[1] * n, 0.3, *[1] * n])
     for row, k in zip(axes, clusters, strict=True):
-        members = np.flatnonzero(cluster == k)
+        members = np.flatnonzero((cluster == k) & ~np.ma.getmaskarray(difficulty))
         ranked = members[np.argsort(difficulty[members], kind="stable")]
         for ax in row:
             ax.axis("off")
-        shown = [*zip(row[:n], ranked[:n], strict=False), *zip(row[:n:-1], ranked[:n:-1], strict=False)]
+        shown = [*zip(row[:n], ranked[:n], strict=False), *zip(row[:n:-1], ranked[n:][::-1], strict=False)]
         for ax, index in shown:
             ax.imshow(dataset[int(index)][image_column], cmap="gray")
             ax.set_title(f"{difficulty[index]:.2f}", fontsize=7, pad=1)

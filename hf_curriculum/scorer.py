@@ -66,8 +66,8 @@ class DifficultyScorer:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
         if n_clusters is not None and n_clusters < 1:
             raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
-        if cluster_range is not None and not 2 <= cluster_range[0] <= cluster_range[1]:
-            raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range}.")
+        if cluster_range is not None and not _is_range(cluster_range):
+            raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
         if n_clusters is not None and cluster_range is not None:
             raise ValueError("Pass n_clusters, or cluster_range to choose it, not both.")
         self.n_clusters = n_clusters
@@ -92,7 +92,8 @@ class DifficultyScorer:
 
         Returns:
             The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
-            ``None``, ``n_clusters_``, ``davies_bouldin_`` and ``davies_bouldin_curve_`` (index by candidate).
+            ``None``, ``n_clusters_``, ``davies_bouldin_`` and ``davies_bouldin_curve_`` (index by candidate; empty
+            with labels).
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -100,10 +101,12 @@ class DifficultyScorer:
         """
         matrix = _as_matrix(embeddings)
         self.check_rows(len(matrix))
-        scale = matrix.std(axis=0)
-        self.mean_ = matrix.mean(axis=0) if self.standardize else np.zeros(matrix.shape[1], np.float32)
-        self.scale_ = np.where(scale > 0, scale, 1) if self.standardize else np.ones_like(self.mean_)
-        points = self._transform(matrix)
+        # Not by numpy, whose float32 sums leave a constant dimension with a tiny deviation instead of 0.
+        raw = to_tensor(matrix)
+        scale, mean = torch.std_mean(raw, dim=0, correction=0)
+        self.mean_ = mean.numpy() if self.standardize else np.zeros(matrix.shape[1], np.float32)
+        self.scale_ = torch.where(scale > 0, scale, 1).numpy() if self.standardize else np.ones_like(self.mean_)
+        points = self._transform(raw)
         self.davies_bouldin_curve_: dict[int, float] = {}
         self.centroid_labels_: NDArray[Any] | None = None
         if labels is None:
@@ -136,28 +139,34 @@ class DifficultyScorer:
             raise ValueError(
                 f"The scorer was fitted on {self.mean_.size} dimensions, got embeddings of {matrix.shape[1]}."
             )
-        cluster, distance = self._nearest(self._transform(matrix), labels)
+        cluster, distance = self._nearest(self._transform(to_tensor(matrix)), labels)
         difficulty = difficulty_of(distance.numpy(), cluster.numpy(), self.quantiles_)
         return Scores(cluster.numpy().astype(np.int32), distance.numpy(), difficulty)
 
-    def _transform(self, matrix: NDArray[np.float32]) -> torch.Tensor:
-        points = to_tensor(matrix)
+    def _transform(self, points: torch.Tensor) -> torch.Tensor:
         if self.standardize:
-            points = (points - to_tensor(self.mean_)) / to_tensor(self.scale_.astype(np.float32))
+            points = (points - to_tensor(self.mean_)) / to_tensor(self.scale_)
         return torch.nn.functional.normalize(points, dim=1) if self.l2_normalize else points
 
     def _cluster(self, points: torch.Tensor) -> torch.Tensor:
         k = self.n_clusters
         if k is None:
-            low, high = self.cluster_range or (0, 0)
-            candidates = list(range(low, min(high, len(points)) + 1)) if high else cluster_grid(len(points))
-            k, curve = choose_k(points, candidates, self.seed) if len(points) > 2 else (1, {})
-            self.davies_bouldin_curve_ = curve
+            k, self.davies_bouldin_curve_ = (
+                choose_k(points, self._candidates(len(points)), self.seed) if len(points) > 2 else (1, {})
+            )
         return kmeans(points, min(k, len(points)), self.seed)
+
+    def _candidates(self, n: int) -> list[int]:
+        if self.cluster_range is None:
+            return cluster_grid(n)
+        low, high = self.cluster_range
+        # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
+        return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
 
     def _fit_classes(self, points: torch.Tensor, labels: NDArray[Any]) -> None:
         classes, inverse = np.unique(labels, return_inverse=True)
         found = [self._cluster(points[torch.from_numpy(inverse == c)]) for c in range(len(classes))]
+        self.davies_bouldin_curve_ = {}  # each class has its own
         self.centroids_ = torch.cat(found)
         self.centroid_labels_ = np.repeat(classes, [len(centroids) for centroids in found])
 
@@ -167,9 +176,7 @@ class DifficultyScorer:
         if labels is None:
             raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
         rows = _as_labels(labels, len(points))
-        unseen = sorted(set(np.unique(rows).tolist()) - set(self.centroid_labels_.tolist()))
-        if unseen:
-            raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
+        require_seen(rows, self.centroid_labels_)
         cluster = torch.empty(len(points), dtype=torch.int64)
         distance = torch.empty(len(points))
         for label in np.unique(rows):
@@ -180,12 +187,29 @@ class DifficultyScorer:
         return cluster, distance
 
 
+def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
+    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on."""
+    unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
+    if unseen:
+        raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
+
+
 def _as_matrix(embeddings: ArrayLike) -> NDArray[np.float32]:
     matrix = np.asarray(embeddings, dtype=np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
     return matrix
+
+
+def _is_range(value: object) -> bool:
+    """Two integers, of which the first is 2 or more and the second no less."""
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(k, int | np.integer) for k in value)
+        and 2 <= value[0] <= value[1]
+    )
 
 
 def _as_labels(labels: ArrayLike, n: int) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
@@ -22,7 +21,7 @@ from hf_curriculum.columns import (
     splits_of,
 )
 from hf_curriculum.embeddings import AnyDataset, add_embeddings
-from hf_curriculum.scorer import DifficultyScorer
+from hf_curriculum.scorer import DifficultyScorer, Scores, require_seen
 
 
 def add_difficulty(
@@ -70,27 +69,29 @@ def add_difficulty(
     reference = fit_split(splits)
     scorer.check_rows(len(splits[reference]))
     labels = {name: read_labels(split, label_column) for name, split in splits.items()} if label_column else {}
+    for values in labels.values():
+        require_seen(values, labels[reference])
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
-    scorer.fit(read_embeddings(splits[reference], embedding_column), labels.get(reference))
-    scored = {
-        name: _add_scores(split, scorer, embedding_column, label_column, labels.get(name))
-        for name, split in splits.items()
-    }
+    embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
+    scorer.fit(embeddings[reference], labels.get(reference))
+    scored = {}
+    for name, split in splits.items():
+        scores = scorer.score(embeddings[name], labels.get(name))
+        scored[name] = _add_scores(split, scorer, scores, embedding_column, label_column)
     return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
 
 
 def _add_scores(
     dataset: Dataset,
     scorer: DifficultyScorer,
+    scores: Scores,
     embedding_column: str,
     label_column: str | None,
-    labels: np.ndarray | None,
 ) -> Dataset:
-    scores = scorer.score(read_embeddings(dataset, embedding_column), labels)
     record = {
         "embedding": provenance(dataset, embedding_column),
         "n_clusters": scorer.n_clusters_,

@@ -35,10 +35,10 @@ def load(name: str, split: str) -> Dataset:
 
 
 def _load_file(path: Path, split: str) -> Dataset:
-    if path.suffix not in _BUILDERS:
+    if path.suffix.lower() not in _BUILDERS:
         raise ValueError(f"Cannot read {path.name!r}: expected a file of type {sorted(_BUILDERS)}, or a directory.")
     # A lone file has one split, which its builder calls train.
-    return _pick(load_dataset(_BUILDERS[path.suffix], data_files=str(path)), split)
+    return _pick(load_dataset(_BUILDERS[path.suffix.lower()], data_files=str(path)), split)
 
 
 def _pick(loaded: Dataset | DatasetDict, split: str) -> Dataset:

@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch.utils.data import BatchSampler, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
-from hf_curriculum.columns import hide_scores, read_difficulty, read_lengths, require_dataset
+from hf_curriculum.columns import SCORES, hide_columns, read_difficulty, read_lengths, require_dataset
 from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.coverage import Coverage
 from hf_curriculum.sampler import CurriculumSampler
@@ -55,12 +55,27 @@ class CurriculumMixin(_Base):
         curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
 
     Raises:
-        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``.
+        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
+            has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
+            batches without a sampler.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
-            for another order of rows.
+            for another order of rows, or to pack them.
     """
 
     train_dataset: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
+        owner = next((base for base in behind if "_get_train_sampler" in vars(base)), None)
+        if owner is None and issubclass(cls, Trainer):
+            raise TypeError(f"List CurriculumMixin first: class {cls.__name__}(CurriculumMixin, ...).")
+        if owner not in (None, Trainer):
+            raise TypeError(
+                f"CurriculumMixin cannot stand in front of {owner.__module__}.{owner.__qualname__}, which chooses the "
+                "rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this to "
+                "transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
+            )
 
     def __init__(
         self,
@@ -73,18 +88,25 @@ class CurriculumMixin(_Base):
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: CurriculumSampler | None = None
         super().__init__(*args, **kwargs)
+        self._check_arguments()
         if self.train_dataset is not None:
             require_dataset(self.train_dataset)
             read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
-            if hasattr(super(), "get_batch_sampler"):
-                self.train_dataset = hide_scores(self.train_dataset, self.curriculum.difficulty_column)
+        self.add_callback(_Resume(self))
+
+    def _check_arguments(self) -> None:
+        if getattr(self.args, "packing", False):
+            raise ValueError(
+                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. To save"
+                " padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
+                "group_by_length=True (4)."
+            )
         for option, choices in _ORDERS_OF_ROWS.items():
             if (value := getattr(self.args, option, choices[0])) not in choices:
                 raise ValueError(
                     f"The curriculum decides which rows a batch holds: {option}={value!r} cannot be combined with it. "
                     f"Set it to one of {list(choices)}."
                 )
-        self.add_callback(_Resume(self))
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
@@ -108,6 +130,15 @@ class CurriculumMixin(_Base):
         )
         self._coverage = Coverage(self.curriculum_sampler)
         return self.curriculum_sampler
+
+    def preprocess_dataset(self, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Training and evaluation data without the scores: the hook of Sentence Transformers' trainers.
+
+        They take every column as an input of the model. A difficulty column that is the label stays.
+        """
+        dataset = super().preprocess_dataset(dataset, *args, **kwargs)
+        scores = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        return hide_columns(dataset, scores)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
         """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers."""
@@ -188,7 +219,10 @@ class _Resume(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         sampler = self.trainer.curriculum_sampler
         if sampler is None:
-            return
+            raise TypeError(
+                f"{type(self.trainer).__name__} loads its training data without asking for a sampler: the curriculum "
+                "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
+            )
         settings = _settings(sampler, self.trainer._difficulty)
         before = state.stateful_callbacks.get(_STATE, {"settings": settings if state.global_step == 0 else {}})
         changed = [

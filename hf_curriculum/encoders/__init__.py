@@ -59,7 +59,7 @@ def resolve(
         "trust_remote_code": trust_remote_code,
     }
     config = _load_config(source, model_id)
-    modality = _check_modality(model_id, _modality(config, model_id), modality)
+    modality = _check_modality(model_id, _modality(config, model_id, modality), modality)
     column = find_column(dataset, modality, input_column, model_id)
     encoder: Encoder = _FAMILIES[modality](AutoModel.from_pretrained(**source, config=config), source, pooling)
     encoder.record |= {"model_id": model_id, "revision": getattr(config, "_commit_hash", None) or revision}
@@ -135,7 +135,14 @@ def _load_config(source: dict[str, Any], model_id: str) -> Any:
         ) from error
 
 
-def _modality(config: Any, model_id: str) -> str:
+def _modality(config: Any, model_id: str, asked: str | None) -> str:
+    if type(config) not in AutoModel._model_mapping:  # the repository's own code, or not an encoder
+        if asked is None:
+            raise ValueError(
+                f"Cannot tell what {model_id} ({config.model_type}) embeds. Pass modality=..., one of "
+                f"{sorted(_FAMILIES)}."
+            )
+        return asked
     model_class: type[PreTrainedModel] = AutoModel._model_mapping[type(config)]
     main_input = str(model_class.main_input_name)
     if main_input not in _MODALITY_OF_INPUT:

@@ -49,6 +49,10 @@ class AudioEncoder:
         self.pooling = "mean" if pooling == "auto" else pooling
         self.record: dict[str, Any] = {"pooling": self.pooling}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``datasets`` hashes for its cache: torch cannot pickle a weight norm, which Wav2Vec2 has."""
+        return {**self.__dict__, "model": (self.model.config.to_dict(), self.model.state_dict())}
+
     def to(self, device: torch.device) -> None:
         """Move the weights to a device."""
         self.model.to(device)
@@ -60,7 +64,7 @@ class AudioEncoder:
         vectors = []
         for row in rows:
             inputs = self.extractor(read_audio(row, rate), sampling_rate=rate, return_tensors="pt")
-            hidden = self.model(**inputs.to(self.model.device)).last_hidden_state
+            hidden = self.model(**inputs.to(self.model.device, self.model.dtype)).last_hidden_state
             mask = torch.ones(hidden.shape[:2], device=hidden.device)
             vectors.append(pool(hidden, mask, self.pooling)[0].float().cpu().numpy())
         return np.stack(vectors)

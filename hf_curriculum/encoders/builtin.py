@@ -90,6 +90,11 @@ class TfidfEncoder:
         svd = TruncatedSVD(n_components=min(128, words), random_state=seed)
         return make_pipeline(vectorizer, svd).fit(texts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What ``datasets`` hashes for its cache: a vectorizer holds an ``id()``, new in each interpreter."""
+        vectorizer, svd = self.model[0], self.model[1]
+        return {**self.__dict__, "model": (vectorizer.vocabulary_, vectorizer.idf_, svd.components_)}
+
     def to(self, device: torch.device) -> None:
         """Nothing to move: descriptors run on the CPU."""
 

@@ -32,8 +32,18 @@ class ImageEncoder:
         vectors = []
         for start in range(0, len(rows), batch_size):
             images = [image.convert("RGB") for image in rows[start : start + batch_size]]
-            pixels = self.processor(images=images, return_tensors="pt").to(self.model.device)
-            hidden = self.model(**pixels).last_hidden_state
+            pixels = self.processor(images=images, return_tensors="pt").to(self.model.device, self.model.dtype)
+            hidden = self._positions(self.model(**pixels).last_hidden_state)
             mask = torch.ones(hidden.shape[:2], device=hidden.device)
             vectors.append(pool(hidden, mask, self.pooling).float().cpu().numpy())
         return np.concatenate(vectors)
+
+    def _positions(self, hidden: torch.Tensor) -> torch.Tensor:
+        if hidden.ndim == 3:
+            return hidden
+        if self.pooling not in ("mean", "max"):
+            raise ValueError(
+                f"{self.record['model_id']} gives feature maps of shape {tuple(hidden.shape[1:])}, which have "
+                f"no position for pooling={self.pooling!r}. Pass pooling='mean' or 'max'."
+            )
+        return hidden.flatten(2).transpose(1, 2)

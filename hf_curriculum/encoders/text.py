@@ -9,6 +9,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from hf_curriculum.encoders.base import pool
 
+_UNLIMITED = 2**31  # tokens; the 1e30 of a tokenizer without a limit is more than its truncation takes
+
 
 class TextEncoder:
     """A transformer encoder with its tokenizer; rows run in order of their length, so that little is padded."""
@@ -17,10 +19,13 @@ class TextEncoder:
 
     def __init__(self, model: PreTrainedModel, source: dict[str, Any], pooling: str) -> None:
         self.model = model.eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(**source)
+        # With padding on the left the positions of a row's tokens would depend on its batch mates.
+        self.tokenizer = AutoTokenizer.from_pretrained(**source, padding_side="right")
+        if self.tokenizer.pad_token is None:  # GPT-2 and its kind; masked, so that any token will do
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         self.pooling = "mean" if pooling == "auto" else pooling
         self.record: dict[str, Any] = {"pooling": self.pooling}
-        positions = getattr(model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
+        positions = getattr(model.config, "max_position_embeddings", None) or _UNLIMITED
         self.max_length = min(self.tokenizer.model_max_length, positions)
 
     def to(self, device: torch.device) -> None:
