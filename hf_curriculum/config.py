@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, SupportsFloat
 
 UNIFORM_FRACTION = 1 - 1 / math.e
 """Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
@@ -73,7 +73,7 @@ class CurriculumConfig:
     def _check_shape(shape: Callable[[float], float]) -> None:
         for progress in (i / 100 for i in range(101)):
             share = shape(progress)
-            if not 0 <= share <= 1:
+            if not isinstance(share, SupportsFloat) or not 0 <= float(share) <= 1:
                 raise ValueError(
                     f"schedule({progress}) returned {share!r}; a schedule maps progress in [0, 1] to the share of the "
                     "rise from initial_fraction to final_fraction that is done, also in [0, 1]."

@@ -97,8 +97,8 @@ class CurriculumMixin(_Base):
     def _check_arguments(self) -> None:
         if getattr(self.args, "packing", False):
             raise ValueError(
-                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. To save"
-                " padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
+                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. "
+                "To save padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
                 "group_by_length=True (4)."
             )
         for option, choices in _ORDERS_OF_ROWS.items():

@@ -1,0 +1,338 @@
+"""The code of docs/*.md runs as it is written, section by section; only the reader's own things are filled in."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny import (
+    BATCH,
+    ROWS,
+    STEPS,
+    OneWeight,
+    first_words,
+    flat,
+    llama_config,
+    options,
+    scored,
+    tiny_t5,
+    watch,
+    word_tokenizer,
+)
+from torch.utils.data import DataLoader
+from transformers import (
+    DataCollatorForSeq2Seq,
+    LlamaForCausalLM,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def sections(file) -> dict[str, list[str]]:
+    """The code blocks under each heading."""
+    _, *parts = re.split(r"^## ", (DOCS / file).read_text(), flags=re.MULTILINE)
+    blocks = {part.partition("\n")[0]: re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in parts}
+    return {heading: code for heading, code in blocks.items() if code}
+
+
+def blocks(file, heading) -> list[str]:
+    return sections(file)[heading]
+
+
+def execute(file, heading, names):
+    for block in blocks(file, heading):
+        exec(compile(block, f"{file}, {heading}", "exec"), names)
+
+
+@pytest.mark.parametrize(
+    ("file", "heading"),
+    [(path.name, heading) for path in sorted(DOCS.glob("*.md")) for heading in sections(path.name)],
+)
+def test_every_section_with_code_has_a_test(file, heading):
+    assert f'"{file}", "{heading}"' in Path(__file__).read_text()
+
+
+def test_no_code_stands_before_the_first_heading():
+    for path in DOCS.glob("*.md"):
+        assert sum(map(len, sections(path.name).values())) == path.read_text().count("```python")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)  # Lightning writes where it stands
+    yield
+    torch.set_num_threads(threads)
+
+
+def numbers() -> Dataset:
+    return scored(x=[row / ROWS for row in range(ROWS)])
+
+
+def loop_names(**names):
+    model = OneWeight()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    return {"scored": numbers(), "model": model, "optimizer": optimizer, "seen": watch(model, "x"), **names}
+
+
+def rows_of(batches) -> list[int]:
+    return (torch.cat(batches) * ROWS).round().int().tolist()
+
+
+def stream(sampler, first, last) -> list[int]:
+    return np.concatenate([sampler.indices(step) for step in range(first, last)]).tolist()
+
+
+# loops.md
+
+
+def test_pytorch_loop_sees_the_rows_of_the_sampler():
+    names = loop_names()
+    execute("loops.md", "PyTorch", names)
+    assert rows_of(names["seen"]) == stream(names["sampler"], 0, names["steps"])
+    assert names["steps"] == 4 * 13
+
+
+@pytest.mark.parametrize("done", [5, 13, 20])
+@pytest.mark.parametrize("workers", [0, 2], ids=lambda n: f"workers{n}")
+def test_pytorch_loop_resumes_as_the_text_says(done, workers):
+    sampler = CurriculumSampler(numbers()["difficulty"][:], total_batch_size=BATCH, total_steps=52)
+    loader = DataLoader(torch.arange(ROWS), batch_size=BATCH, sampler=sampler, num_workers=workers)
+    seen = []
+    for epoch in range(done // sampler.steps_per_epoch, 3):
+        if not seen:
+            sampler.set_step(done)
+        else:
+            sampler.set_epoch(epoch)
+        seen += [row for batch in loader for row in batch.tolist()]
+    assert seen == stream(sampler, done, 39)
+
+
+def test_nulls_become_a_masked_array_as_the_text_says():
+    (expression,) = re.findall(r"`(np\.ma\..*?)`", (DOCS / "loops.md").read_text())
+    masked = eval(expression, {"np": np, "scored": Dataset.from_dict({"difficulty": [0.5, None, 0.25]})})
+    assert masked.mask.tolist() == [False, True, False] and masked.compressed().tolist() == [0.5, 0.25]
+    sampler = CurriculumSampler(masked, total_batch_size=100, total_steps=10)
+    assert 1 not in sampler.indices(0) and 1 in sampler.indices(9)
+
+
+@pytest.mark.parametrize("done", [0, 7, 20])
+def test_accelerate_loop_sees_the_rows_of_the_sampler(done):
+    names = loop_names(done=done)
+    execute("loops.md", "Accelerate", names)
+    assert rows_of(names["seen"]) == stream(names["sampler"], done, STEPS)
+
+
+def test_a_prepared_loader_undoes_set_step():
+    from accelerate import Accelerator
+
+    sampler = CurriculumSampler(numbers()["difficulty"][:], total_batch_size=BATCH, total_steps=STEPS)
+    loader = Accelerator(cpu=True).prepare(DataLoader(torch.arange(ROWS), batch_size=BATCH, sampler=sampler))
+    sampler.set_step(5)
+    assert torch.cat(list(loader)).tolist() == stream(sampler, 0, sampler.steps_per_epoch)
+
+
+WORKER = """
+import sys
+sys.path.insert(0, {tests!r})
+import json, torch, test_docs
+names = test_docs.loop_names(done={done})
+test_docs.execute("loops.md", "Accelerate", names)
+json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].process_index}}.json", "w"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [0, 7])
+def test_accelerate_loop_on_two_processes(tmp_path, done):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.format(tests=str(Path(__file__).parent), done=done))
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path) as parent:
+        try:
+            assert parent.wait(timeout=300) == 0
+        finally:
+            parent.terminate()  # torchrun ends its ranks
+    ranks = [np.reshape(json.loads((tmp_path / f"rank{rank}.json").read_text()), (-1, 2, 1, 4)) for rank in (0, 1)]
+    together = np.concatenate(ranks, axis=2).reshape(-1)  # step, batch of the step, process, row
+    sampler = CurriculumSampler(
+        numbers()["difficulty"][:], total_batch_size=16, total_steps=STEPS, steps_per_epoch=STEPS // 4
+    )
+    assert together.tolist() == stream(sampler, done, STEPS)
+
+
+def lightning_names(**names):
+    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+    names = loop_names(**names)
+
+    class Module(lightning.LightningModule):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch):
+            return self.model(**batch).loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    return names | {"module": Module(names["model"])}
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "workers"), [(1, 0), (1, 2), (2, 0)], ids=["as written", "workers", "accumulation"]
+)
+def test_lightning_sees_the_rows_of_the_sampler_and_resumes(accumulate, workers):
+    changes = {
+        "total_batch_size=8, total_steps=40, steps_per_epoch=10": f"total_batch_size={8 * accumulate}, "
+        f"total_steps={40 // accumulate}, steps_per_epoch={10 // accumulate}",
+        "max_epochs=4": f"max_epochs=4, accumulate_grad_batches={accumulate}",
+        "batch_size=8, sampler=sampler": f"batch_size=8, sampler=sampler, num_workers={workers}",
+    }
+    code = "---".join(blocks("loops.md", "Lightning"))
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    fit, resume = code.split("---")
+    stopped = lightning_names()
+    exec(fit.replace("max_epochs=4", "max_epochs=2"), stopped)
+    half, whole = 20 // accumulate, 40 // accumulate
+    assert rows_of(stopped["seen"]) == stream(stopped["sampler"], 0, half)
+
+    names = lightning_names(checkpoint=stopped["trainer"].checkpoint_callback.best_model_path)
+    exec(fit, names)
+    assert rows_of(names["seen"]) == stream(names["sampler"], 0, whole)
+    names["seen"].clear()
+    exec(resume, names)
+    assert rows_of(names["seen"]) == stream(names["sampler"], half, whole)
+
+
+# trainers.md
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return word_tokenizer()
+
+
+@pytest.fixture
+def causal_lm():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(llama_config())
+
+
+def assert_stream(names, rows):
+    assert rows == stream(names["trainer"].curriculum_sampler, 0, STEPS)
+
+
+def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
+    model, ids = tiny_t5(), tokenizer([f"{row} a b" for row in range(ROWS)])["input_ids"]
+    names = {
+        "model": model,
+        "args": Seq2SeqTrainingArguments(**options(tmp_path)),
+        "scored": scored(input_ids=ids, labels=ids),
+        "collator": DataCollatorForSeq2Seq(tokenizer, model=model),
+    }
+    seen = watch(model)
+    execute("trainers.md", "Seq2SeqTrainer", names)
+    assert_stream(names, flat(first_words(seen)))
+
+
+def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm):
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    args = trl.SFTConfig(**options(tmp_path, bf16=False))
+    dataset, seen = scored(text=[f"{row} a b" for row in range(ROWS)]), watch(causal_lm)
+    names = {"model": causal_lm, "args": args, "scored": dataset, "tokenizer": tokenizer}
+    execute("trainers.md", "SFTTrainer", names)
+    assert_stream(names, flat(first_words(seen)))
+
+
+def test_sentence_transformer_trainer_sees_the_rows_of_the_sampler(tmp_path, tiny_bert):
+    st = pytest.importorskip("sentence_transformers", reason="Sentence Transformers is not installed")
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    colours = ["red", "green", "blue", "cat", "dog"]
+    texts = [f"{a} {b} {c}" for a in colours for b in colours for c in colours]
+    pairs = add_difficulty(Dataset.from_dict({"anchor": texts, "positive": texts}), tiny_bert, input_column="anchor")
+    model = st.SentenceTransformer(modules=[Transformer(tiny_bert), Pooling(32)], device="cpu")
+    names = {
+        "model": model,
+        "args": st.SentenceTransformerTrainingArguments(**options(tmp_path)),
+        "scored": pairs,
+        "held_out": pairs.select(range(10)),
+        "loss": MultipleNegativesRankingLoss(model),
+    }
+    seen = watch(model[0])
+    execute("trainers.md", "SentenceTransformerTrainer", names)
+    assert_stream(names, [texts.index(text) for ids in seen[::2] for text in model.tokenizer.batch_decode(ids)])
+    assert names["trainer"].evaluate()["eval_loss"] > 0
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.step
+        return control
+
+
+def test_a_changed_resume_goes_on_under_the_new_settings(tmp_path):
+    args = TrainingArguments(**options(tmp_path, save_strategy="steps", save_steps=10))
+    CurriculumTrainer(model=OneWeight(), args=args, train_dataset=numbers(), callbacks=[StopAt(10)]).train()
+    model = OneWeight()
+    names, seen = {"model": model, "args": args, "scored": numbers()}, watch(model, "x")
+    (code,) = blocks("trainers.md", "Resume")
+    with pytest.raises(ValueError, match=r"warmup_steps was 20 and is 32.*pass allow_changed_resume=True"):
+        exec(code.replace("allow_changed_resume=True", "allow_changed_resume=False"), names)
+    execute("trainers.md", "Resume", names)
+    assert names["trainer"].curriculum_sampler.warmup_steps == 32
+    assert rows_of(seen) == stream(names["trainer"].curriculum_sampler, 10, STEPS)
+
+
+def test_logs_have_the_names_of_the_table(tmp_path):
+    table = (DOCS / "trainers.md").read_text().partition("## Logs")[2].partition("## ")[0]
+    trainer = CurriculumTrainer(
+        model=OneWeight(), args=TrainingArguments(**options(tmp_path)), train_dataset=numbers()
+    )
+    trainer.train()
+    logged = {name for name in trainer.state.log_history[0] if name.startswith("curriculum/")}
+    assert logged == set(re.findall(r"`(curriculum/\w+)`", table))
+
+
+def test_columns_of_all_kinds_serve_as_difficulty(tmp_path, tokenizer, causal_lm):
+    dataset = Dataset.from_dict({"text": [str(row) + " a" * (row % 4) for row in range(ROWS)]})
+    names = {
+        "model": causal_lm,
+        "tokenizer": tokenizer,
+        "args": TrainingArguments(**options(tmp_path)),
+        "dataset": dataset,
+        "quality": np.linspace(0, 1, ROWS),
+    }
+    execute("trainers.md", "Any numeric column", names)
+    scores = names["dataset"]
+    assert [value is None for value in scores["perplexity"][:]] == [row % 4 == 0 for row in range(ROWS)]
+    assert scores["words"][:] == [1 + row % 4 for row in range(ROWS)]
+    assert scores["noise"][0] == 1 and scores["noise"][ROWS - 1] == 0
+    assert names["trainer"].curriculum.difficulty_column == "perplexity"
+    assert names["curriculum"].difficulty_column == "noise"
+
+
+def test_a_schedule_of_ones_own_is_taken_as_it_is():
+    names = {}
+    execute("trainers.md", "A schedule of your own", names)
+    assert names["curriculum"].schedule(0.25) == 0.5

@@ -1,0 +1,494 @@
+"""``class X(CurriculumMixin, Y)`` for the trainers of transformers, TRL and Sentence Transformers, trained for real.
+
+Every text is unique, so the token ids that reach the model tell the row.
+"""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny import (
+    BATCH,
+    ROWS,
+    STEPS,
+    OneWeight,
+    first_words,
+    flat,
+    llama_config,
+    options,
+    scored,
+    tiny_t5,
+    watch,
+    word_tokenizer,
+)
+from torch.utils.data import DataLoader
+from transformers import (
+    DataCollatorForSeq2Seq,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+)
+
+from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler, add_difficulty
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # models of this size only lose by more
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return word_tokenizer()
+
+
+def numbered(suffix=" a b") -> list[str]:
+    return [str(row) + suffix for row in range(ROWS)]
+
+
+def reference(dataset, **settings) -> CurriculumSampler:
+    return CurriculumSampler(
+        dataset["difficulty"][:], **{"total_batch_size": BATCH, "total_steps": STEPS, "seed": 7} | settings
+    )
+
+
+def expected(sampler) -> list[int]:
+    return np.concatenate([sampler.indices(step) for step in range(STEPS)]).tolist()
+
+
+def assert_easy_first(rows, dataset):
+    drawn = np.asarray(dataset["difficulty"][:])[rows].reshape(STEPS, -1).mean(axis=1)
+    assert drawn[: STEPS // 4].mean() < 0.7 * drawn[STEPS // 2 :].mean()
+
+
+# transformers
+
+
+def test_seq2seq_trainer_teaches_t5_to_reverse_its_input_easy_first(tmp_path, tokenizer):
+    class MySeq2SeqTrainer(CurriculumMixin, Seq2SeqTrainer):
+        pass
+
+    texts = [f"{row} {row % 7} {row % 5}" for row in range(ROWS)]
+    reversed_texts = [" ".join(text.split()[::-1]) for text in texts]
+    tokens = {"input_ids": tokenizer(texts)["input_ids"], "labels": tokenizer(reversed_texts)["input_ids"]}
+    dataset = scored(text=texts, **tokens)
+    model = tiny_t5()
+    seen = watch(model)
+    args = Seq2SeqTrainingArguments(
+        **options(
+            tmp_path,
+            per_device_train_batch_size=BATCH // 2,
+            gradient_accumulation_steps=2,
+            learning_rate=1e-2,
+            predict_with_generate=True,
+            generation_max_length=4,
+            remove_unused_columns=True,
+        )
+    )
+    trainer = MySeq2SeqTrainer(
+        model=model,
+        args=args,
+        train_dataset=dataset,
+        eval_dataset=dataset.select(range(8)),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+    )
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    rows = flat(first_words(seen))
+    assert rows == expected(reference(dataset))
+    assert_easy_first(rows, dataset)
+
+
+def test_a_next_class_that_chooses_the_rows_itself_is_named():
+    class Sorted(Trainer):
+        def _get_train_sampler(self, train_dataset=None):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    class Further(Sorted):
+        pass
+
+    with pytest.raises(TypeError, match=r"cannot stand in front of .*test_family\..*Sorted, which chooses the rows"):
+
+        class SortedCurriculum(CurriculumMixin, Further):
+            pass
+
+
+def test_a_mixin_behind_its_trainer_is_refused():
+    with pytest.raises(TypeError, match=r"List CurriculumMixin first: class Wrong\(CurriculumMixin, \.\.\.\)"):
+
+        class Wrong(Trainer, CurriculumMixin):
+            pass
+
+
+def test_a_mixin_without_a_trainer_can_be_extended():
+    class Extended(CurriculumMixin):
+        pass
+
+    class ExtendedTrainer(Extended, Trainer):
+        pass
+
+    assert ExtendedTrainer.__mro__.index(CurriculumMixin) < ExtendedTrainer.__mro__.index(Trainer)
+
+
+def test_a_trainer_that_loads_without_a_sampler_is_refused_when_training_starts(tmp_path):
+    class OwnLoader(Trainer):
+        def get_train_dataloader(self):
+            return DataLoader(self.train_dataset.select_columns("x").with_format("torch"), batch_size=BATCH)
+
+    class OwnLoaderCurriculum(CurriculumMixin, OwnLoader):
+        pass
+
+    trainer = OwnLoaderCurriculum(
+        model=OneWeight(), args=TrainingArguments(**options(tmp_path)), train_dataset=scored(x=[0.5] * ROWS)
+    )
+    with pytest.raises(TypeError, match="OwnLoaderCurriculum loads its training data without asking for a sampler"):
+        trainer.train()
+
+
+def test_a_trainer_that_wraps_the_loader_keeps_its_curriculum(tmp_path):
+    class Wraps(Trainer):
+        def get_train_dataloader(self):
+            self.loaders = [super().get_train_dataloader()]
+            return self.loaders[0]
+
+    class WrapsCurriculum(CurriculumMixin, Wraps):
+        pass
+
+    model = OneWeight()
+    seen = watch(model, "x")
+    dataset = scored(x=[row / ROWS for row in range(ROWS)])
+    WrapsCurriculum(model=model, args=TrainingArguments(**options(tmp_path)), train_dataset=dataset).train()
+    assert (torch.cat(seen) * ROWS).round().int().tolist() == expected(reference(dataset))
+
+
+# TRL
+
+
+@pytest.fixture
+def trl():
+    return pytest.importorskip("trl", reason="TRL is not installed")
+
+
+@pytest.fixture
+def causal_lm():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(llama_config())
+
+
+def sft(trl, path, model, tokenizer, dataset, eval_dataset=None, curriculum=None, **changed):
+    class MySFTTrainer(CurriculumMixin, trl.SFTTrainer):
+        pass
+
+    return MySFTTrainer(
+        model=model,
+        args=trl.SFTConfig(**options(path, bf16=False) | changed),
+        train_dataset=dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        curriculum=curriculum,
+    )
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"text": numbered(" a b")}, {"prompt": numbered(" a"), "completion": [" b c"] * ROWS}],
+    ids=["text", "prompt and completion"],
+)
+def test_sft_trainer_draws_by_the_curriculum(trl, tmp_path, causal_lm, tokenizer, columns):
+    dataset, seen = scored(**columns), watch(causal_lm)
+    trainer = sft(trl, tmp_path, causal_lm, tokenizer, dataset, eval_dataset=dataset.select(range(10)))
+    trainer.train()
+    rows = flat(first_words(seen))
+    assert rows == expected(reference(dataset))
+    assert_easy_first(rows, dataset)
+    assert trainer.evaluate()["eval_loss"] > 0
+    assert trainer.evaluate(dataset.select(range(20)))["eval_loss"] > 0
+    logs = [log for log in trainer.state.log_history if "loss" in log]
+    assert all(log["curriculum/mean_difficulty"] > 0 for log in logs) and len(logs) == 4
+
+
+def test_sft_rows_that_truncation_drops_do_not_shift_the_others(trl, tmp_path, causal_lm, tokenizer):
+    prompts = [f"{row} a a a" if row % 3 == 0 else f"{row}" for row in range(ROWS)]
+    dataset, seen = scored(prompt=prompts, completion=[" b"] * ROWS), watch(causal_lm)
+    sft(trl, tmp_path, causal_lm, tokenizer, dataset, max_length=4).train()
+    kept = np.array([row for row in range(ROWS) if row % 3])
+    drawn = expected(reference(dataset.select(kept)))
+    assert flat(first_words(seen)) == kept[drawn].tolist()
+
+
+def test_sft_trainer_that_shuffles_its_dataset_first_still_draws_by_difficulty(trl, tmp_path, causal_lm, tokenizer):
+    dataset, seen = scored(text=numbered()), watch(causal_lm)
+    trainer = sft(trl, tmp_path, causal_lm, tokenizer, dataset, shuffle_dataset=True)
+    trainer.train()
+    order = [int(text.split()[0]) for text in trainer.train_dataset["text"][:]]
+    assert order != sorted(order)
+    rows = flat(first_words(seen))
+    assert rows == [order[i] for i in expected(reference(trainer.train_dataset))]
+    assert_easy_first(rows, dataset)
+
+
+def test_sft_trainer_groups_by_length(trl, tmp_path, causal_lm, tokenizer):
+    texts = [str(row) + " a" * (row % 13) for row in range(ROWS)]
+    dataset, seen = scored(text=texts), watch(causal_lm)
+    sft(trl, tmp_path, causal_lm, tokenizer, dataset, train_sampling_strategy="group_by_length").train()
+    lengths = [len(text.split()) + 1 for text in texts]  # and the end of the text
+    rows = first_words(seen)
+    assert flat(rows) == expected(reference(dataset, lengths=lengths))
+    spread = np.mean([np.ptp([lengths[row] for row in batch]) for batch in rows])
+    assert spread < 4 < np.ptp(lengths)
+
+
+def test_sft_run_resumes_inside_the_second_epoch(trl, tmp_path, tokenizer):
+    dataset, seen = scored(text=numbered()), []
+    for stop, resume in ((20, False), (STEPS, True)):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(llama_config())
+        batches = watch(model)
+        trainer = sft(trl, tmp_path, model, tokenizer, dataset, save_strategy="steps", save_steps=20, max_steps=stop,
+                      curriculum=CurriculumConfig(warmup_steps=30))  # fmt: skip
+        trainer.train(resume_from_checkpoint=resume)
+        seen += first_words(batches)
+    assert len(seen) == STEPS
+    assert flat(seen) == expected(reference(dataset, config=CurriculumConfig(warmup_steps=30)))
+
+
+def test_sft_packing_is_refused_with_the_reason_and_a_remedy(trl, tmp_path, causal_lm, tokenizer):
+    with pytest.raises(ValueError, match=r"packing=True merges rows.* set packing=False.*group_by_length"):
+        sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()), packing=True, max_length=16)
+
+
+def test_sft_streaming_is_refused(trl, tmp_path, causal_lm, tokenizer):
+    with pytest.raises(TypeError, match="streaming IterableDataset, whose rows cannot be drawn by index"):
+        sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()).to_iterable_dataset())
+
+
+def test_dpo_trainer_draws_by_the_curriculum(trl, tmp_path, causal_lm, tokenizer):
+    class MyDPOTrainer(CurriculumMixin, trl.DPOTrainer):
+        pass
+
+    causal_lm.save_pretrained(tmp_path / "model")
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model")  # the reference model is loaded from the same place
+    dataset, seen = scored(prompt=numbered(""), chosen=[" a"] * ROWS, rejected=[" b"] * ROWS), watch(model)
+    args = trl.DPOConfig(**options(tmp_path, bf16=False))
+    MyDPOTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer).train()
+    rows = flat([batch[:BATCH] for batch in first_words(seen)])  # the chosen answers come first
+    assert rows == expected(reference(dataset))
+    assert_easy_first(rows, dataset)
+
+
+def test_reward_trainer_draws_by_the_curriculum(trl, tmp_path, tokenizer):
+    class MyRewardTrainer(CurriculumMixin, trl.RewardTrainer):
+        pass
+
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification(llama_config(num_labels=1))
+    dataset, seen = scored(prompt=numbered(""), chosen=[" a"] * ROWS, rejected=[" b"] * ROWS), watch(model)
+    args = trl.RewardConfig(**options(tmp_path, bf16=False))
+    MyRewardTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer).train()
+    rows = flat([batch[:BATCH] for batch in first_words(seen)])
+    assert rows == expected(reference(dataset))
+    assert_easy_first(rows, dataset)
+
+
+@pytest.mark.parametrize("name", ["GRPOTrainer", "RLOOTrainer", "KTOTrainer", "DistillationTrainer"])
+def test_trl_trainers_with_a_sampler_of_their_own_are_refused(trl, name):
+    with pytest.raises(TypeError, match=rf"in front of trl\..*{name}, .*its own _get_train_sampler.*sort the dataset"):
+        type("MyTrainer", (CurriculumMixin, getattr(trl, name)), {})
+
+
+@pytest.mark.parametrize("name", ["GRPO", "RLOO"])
+def test_once_their_shuffling_is_off_they_take_sorted_rows_in_order(trl, tmp_path, causal_lm, tokenizer, name):
+    """The way out that the error names."""
+    groups = []
+
+    def reward(prompts, completions, **columns):
+        groups.extend(dict.fromkeys(prompts))
+        return [float(len(completion)) for completion in completions]
+
+    causal_lm.save_pretrained(tmp_path / "model")
+    dataset = scored(prompt=numbered("")).sort("difficulty")
+    changed = {"bf16": False, "max_steps": 3, "num_generations": 4, "max_completion_length": 2, "beta": 0.0}
+    args = getattr(trl, f"{name}Config")(**options(tmp_path, shuffle_dataset=False, **changed))
+    getattr(trl, f"{name}Trainer")(
+        model=str(tmp_path / "model"),
+        args=args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        reward_funcs=reward,
+    ).train()
+    assert groups == dataset["prompt"][:6]
+
+
+# Sentence Transformers
+
+DIGITS = ["red", "green", "blue", "cat", "dog", "bird", "small", "large"]
+
+
+@pytest.fixture
+def st():
+    return pytest.importorskip("sentence_transformers", reason="Sentence Transformers is not installed")
+
+
+def octal(row) -> str:
+    return " ".join(DIGITS[row // 8**place % 8] for place in (2, 1, 0))
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_bert) -> Dataset:
+    """Two texts a row, scored by the first of them; the second starts with one word more."""
+    texts = [octal(row) for row in range(ROWS)]
+    dataset = Dataset.from_dict({"anchor": texts, "positive": [f"red {text}" for text in texts]})
+    return add_difficulty(dataset, tiny_bert, input_column="anchor", n_clusters=4)
+
+
+@pytest.fixture
+def embedder(st, tiny_bert):
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    torch.manual_seed(0)
+    return st.SentenceTransformer(modules=[Transformer(tiny_bert), Pooling(32)], device="cpu")
+
+
+def embedding_trainer(st, path, model, dataset, eval_dataset=None, loss=None, curriculum=None, **changed):
+    class MyTrainer(CurriculumMixin, st.SentenceTransformerTrainer):
+        pass
+
+    return MyTrainer(
+        model=model,
+        args=st.SentenceTransformerTrainingArguments(**options(path, **changed)),
+        train_dataset=dataset,
+        eval_dataset=eval_dataset,
+        loss=loss,
+        curriculum=curriculum,
+    )
+
+
+def loss_of(name, model):
+    from sentence_transformers.sentence_transformer import losses
+
+    return getattr(losses, name)(model)
+
+
+def texts_of(batches, model) -> list[list[str]]:
+    return [model.tokenizer.batch_decode(batch, skip_special_tokens=True) for batch in batches]
+
+
+def octal_rows(texts) -> list[int]:
+    return [sum(DIGITS.index(word) * 8**place for place, word in enumerate(text.split()[::-1])) for text in texts]
+
+
+@pytest.mark.parametrize("case", ["pairs", "label"])
+def test_sentence_transformer_trainer_draws_by_the_curriculum(st, tmp_path, embedder, pairs, case):
+    name = {"pairs": "MultipleNegativesRankingLoss", "label": "CosineSimilarityLoss"}[case]
+    dataset = pairs if case == "pairs" else pairs.add_column("label", [row / ROWS for row in range(ROWS)])
+    loss = loss_of(name, embedder)
+    seen, labels = watch(embedder[0]), []
+    loss.register_forward_pre_hook(lambda _, args: labels.append(args[1]) if loss.training else None)
+    trainer = embedding_trainer(st, tmp_path, embedder, dataset, loss=loss)
+    assert {"embedding", "cluster", "distance", "difficulty"} <= set(trainer.train_dataset.column_names)
+    trainer.train()
+
+    texts = texts_of(seen, embedder)
+    assert len(texts) == 2 * STEPS  # anchors and positives by turns: no other column was embedded
+    anchors, positives = flat(texts[::2]), flat(texts[1::2])
+    assert positives == [f"red {text}" for text in anchors]
+    rows = octal_rows(anchors)
+    assert rows == expected(reference(pairs))
+    assert_easy_first(rows, pairs)
+    if case == "label":
+        assert (torch.cat(labels) * ROWS).round().int().tolist() == rows
+
+
+def test_sentence_transformer_trainer_evaluates_on_scored_data(st, tmp_path, embedder, pairs):
+    def evaluated(eval_dataset, *given):
+        loss = loss_of("MultipleNegativesRankingLoss", embedder)
+        trainer = embedding_trainer(st, tmp_path, embedder, pairs, eval_dataset, loss=loss, eval_strategy="no")
+        return trainer.evaluate(*given)
+
+    held_out = pairs.select(range(16))
+    bare = held_out.select_columns(["anchor", "positive"])
+    plain = evaluated(bare)["eval_loss"]
+    assert evaluated(held_out)["eval_loss"] == pytest.approx(plain)
+    assert evaluated(None, held_out)["eval_loss"] == pytest.approx(plain)
+    both = evaluated({"first": held_out, "second": bare})
+    assert both["eval_first_loss"] == both["eval_second_loss"] == pytest.approx(plain)
+
+
+def test_evaluating_on_the_training_data_leaves_its_curriculum_alone(st, tmp_path, embedder, pairs):
+    trainer = embedding_trainer(st, tmp_path, embedder, pairs, loss=loss_of("MultipleNegativesRankingLoss", embedder))
+    trainer.evaluate(trainer.train_dataset)
+    assert trainer.curriculum_sampler is None
+
+
+def test_scores_stay_out_of_the_model_card(st, tmp_path, embedder, pairs):
+    embedding_trainer(st, tmp_path, embedder, pairs, loss=loss_of("MultipleNegativesRankingLoss", embedder))
+    shown = embedder.model_card_data.train_datasets[0]
+    assert list(shown["stats"]) == ["anchor", "positive"]
+
+
+def test_a_difficulty_that_is_the_label_still_reaches_the_loss(st, tmp_path, embedder, pairs):
+    values = np.random.default_rng(1).random(ROWS).astype(np.float32)
+    dataset, loss, labels = pairs.add_column("score", values), loss_of("CosineSimilarityLoss", embedder), []
+    loss.register_forward_pre_hook(lambda _, args: labels.append(args[1]))
+    curriculum = CurriculumConfig(difficulty_column="score", order="hard_first")  # the most similar pairs first
+    embedding_trainer(st, tmp_path, embedder, dataset, loss=loss, curriculum=curriculum).train()
+    drawn = expected(CurriculumSampler(values, curriculum, total_batch_size=BATCH, total_steps=STEPS, seed=7))
+    np.testing.assert_array_equal(torch.cat(labels).numpy(), values[drawn])
+    assert values[drawn[:80]].mean() > values[drawn[-160:]].mean() + 0.1
+
+
+def test_sentence_transformer_run_resumes_inside_the_second_epoch(st, tmp_path, tiny_bert, pairs):
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    seen = []
+    for stop, resume in ((20, False), (STEPS, True)):
+        model = st.SentenceTransformer(modules=[Transformer(tiny_bert), Pooling(32)], device="cpu")
+        batches = watch(model[0])
+        trainer = embedding_trainer(
+            st,
+            tmp_path,
+            model,
+            pairs,
+            loss=loss_of("MultipleNegativesRankingLoss", model),
+            curriculum=CurriculumConfig(warmup_steps=30),
+            save_strategy="steps",
+            save_steps=20,
+            max_steps=stop,
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        seen += texts_of(batches, model)[::2]
+    assert octal_rows(flat(seen)) == expected(reference(pairs, config=CurriculumConfig(warmup_steps=30)))
+
+
+@pytest.mark.parametrize("strategy", ["no_duplicates", "group_by_label"])
+def test_other_batch_samplers_are_refused(st, tmp_path, embedder, pairs, strategy):
+    with pytest.raises(
+        ValueError, match=rf"which rows a batch holds: batch_sampler=.*{strategy}.*\['batch_sampler'\]"
+    ):
+        embedding_trainer(
+            st,
+            tmp_path,
+            embedder,
+            pairs,
+            loss=loss_of("MultipleNegativesRankingLoss", embedder),
+            batch_sampler=strategy,
+        )
+
+
+def test_several_training_datasets_are_refused(st, tmp_path, embedder, pairs):
+    with pytest.raises(TypeError, match=r"got DatasetDict\. Pass one split, e\.g\. dataset\['first'\]"):
+        embedding_trainer(
+            st,
+            tmp_path,
+            embedder,
+            {"first": pairs, "second": pairs},
+            loss=loss_of("MultipleNegativesRankingLoss", embedder),
+        )
