@@ -202,7 +202,6 @@ def test_clusters_never_mix_classes(names):
     assert scorer.n_clusters_ == 12
     for cluster in range(12):
         assert set(labels[scores.cluster == cluster].tolist()) == {scorer.centroid_labels_[cluster].item()}
-    assert scorer.davies_bouldin_curve_ == {}
 
 
 def test_small_classes_have_as_many_clusters_as_rows():
@@ -226,6 +225,7 @@ def test_the_number_is_chosen_in_each_class_however_small(cluster_range):
     assert all(chosen[label] <= label for label in (1, 2, 3, 4))
     low, high = cluster_range or (2, 10)
     assert low <= chosen[5] <= high
+    assert scorer.davies_bouldin_curve_ == {}  # that of one class would mislead
     assert_scores_follow_from_centroids(scorer, embeddings, labels)
 
 
