@@ -86,7 +86,7 @@ class CurriculumMixin(_Base):
     ) -> None:
         self.curriculum = curriculum or CurriculumConfig()
         self.allow_changed_resume = allow_changed_resume
-        self.curriculum_sampler: CurriculumSampler | None = None
+        self.curriculum_sampler: _TrainerSampler | None = None
         super().__init__(*args, **kwargs)
         self._check_arguments()
         if self.train_dataset is not None:
@@ -198,14 +198,15 @@ class _TrainerSampler(CurriculumSampler):
     def __init__(self, trainer: CurriculumMixin, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._trainer = trainer
+        self.resumed_step: int | None = None
 
     def __len__(self) -> int:
         return self.steps_per_epoch * self.total_batch_size
 
     def __iter__(self) -> Iterator[int]:
         step = self._trainer.state.global_step
-        # The loader of a resumed run throws the rows of the steps before away: nothing is drawn for them.
-        skipped = 0 if self._trainer.args.ignore_data_skip else step % self.steps_per_epoch
+        # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
+        skipped = step % self.steps_per_epoch if step == self.resumed_step else 0
         yield from repeat(0, skipped * self.total_batch_size)
         yield from self._steps(step, step - skipped + self.steps_per_epoch)
 
@@ -223,6 +224,9 @@ class _Resume(TrainerCallback):
                 f"{type(self.trainer).__name__} loads its training data without asking for a sampler: the curriculum "
                 "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
             )
+        if not args.ignore_data_skip:
+            self._check_skip(state.global_step % sampler.steps_per_epoch)
+            sampler.resumed_step = state.global_step
         settings = _settings(sampler, self.trainer._difficulty)
         before = state.stateful_callbacks.get(_STATE, {"settings": settings if state.global_step == 0 else {}})
         changed = [
@@ -242,6 +246,16 @@ class _Resume(TrainerCallback):
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])
         state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+
+    def _check_skip(self, steps: int) -> None:
+        accelerator = self.trainer.accelerator
+        if steps and accelerator.num_processes > 1 and accelerator.dispatch_batches and not accelerator.split_batches:
+            # `skip_first_batches` counts the batches of one process, but each dispatched batch takes one for all.
+            raise ValueError(
+                "With dispatch_batches, accelerate skips too few batches of an epoch that is resumed inside, so rows "
+                "would be trained on twice. Pass ignore_data_skip=True: the curriculum then goes on exactly, without "
+                "a skip; or switch dispatch_batches off."
+            )
 
 
 def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:

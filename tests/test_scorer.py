@@ -256,6 +256,12 @@ def test_without_a_range_the_grid_is_tried():
     assert scorer.n_clusters_ == min(scorer.davies_bouldin_curve_, key=scorer.davies_bouldin_curve_.get)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_rows_are_one_cluster_unless_more_are_asked_for(n):
+    assert DifficultyScorer().fit(cloud(n)).n_clusters_ == 1
+    assert DifficultyScorer(n).fit(cloud(n)).n_clusters_ == n
+
+
 @pytest.mark.parametrize(
     "cluster_range, n, tried", [((2, 9), 6, [2, 3, 4, 5]), ((4, 9), 4, [4]), ((3, 3), 9, [3]), ([2, 3], 9, [2, 3])]
 )
