@@ -83,8 +83,11 @@ def demo(
     steps: Annotated[int, typer.Option(help="Optimiser steps of the training.")] = 600,
 ) -> None:
     """Score scikit-learn's digits, train a tiny MAE on them easy-first, draw a picture. Needs no download."""
+    import torch
+
     from hf_curriculum.demo import run_demo
 
+    torch.set_num_threads(1)  # a model this small loses more by waiting for a second thread than it does for it
     result = run_demo(output, steps)
     header = list(result.rows[0])
     typer.echo("\n" + "  ".join(f"{name:>18}" for name in header))
