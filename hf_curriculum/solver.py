@@ -1,6 +1,7 @@
 """Effective fraction as a function of the temperature, and its inverse, at a cost that does not grow with the rows."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,9 +98,13 @@ def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> tuple[Floa
     high = ranked[edges[1:] - 1].astype(np.float64) - lowest
     counts = np.diff(edges).astype(np.float64)
     mean, variance = np.empty_like(low), np.empty_like(low)
-    for i, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        rows = ranked[start:stop].astype(np.float64) - lowest
-        mean[i], variance[i] = rows.mean(), rows.var()
+    for first, last in pairwise(_chunks(edges)):  # so that no copy of all rows is held
+        starts = edges[first:last] - edges[first]
+        rows = ranked[edges[first] : edges[last]].astype(np.float64) - lowest
+        rows -= np.repeat(low[first:last], np.diff(edges[first : last + 1]))  # small beside the bin: nothing cancels
+        mean[first:last] = np.add.reduceat(rows, starts) / counts[first:last]
+        variance[first:last] = np.add.reduceat(rows**2, starts) / counts[first:last] - mean[first:last] ** 2
+    mean, variance = mean + low, np.maximum(variance, 0)
     flat = (high <= low) | (variance == 0) | (mean <= low) | (mean >= high)
     with np.errstate(divide="ignore", invalid="ignore"):
         # A left atom a fixes the right one at mean + variance / (mean - a), and the reverse; variance <=
@@ -110,3 +115,8 @@ def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> tuple[Floa
         share = (right - mean) / (right - left)
     left, right, share = np.where(flat, low, left), np.where(flat, high, right), np.where(flat, 0.5, share)
     return np.concatenate([left, right]), np.concatenate([counts * share, counts * (1 - share)])
+
+
+def _chunks(edges: NDArray[np.int64]) -> list[int]:
+    """Bins at which runs of about a million rows start, and the end of the last."""
+    return sorted({0, *np.searchsorted(edges, np.arange(0, edges[-1], 1 << 20)).tolist(), edges.size - 1})

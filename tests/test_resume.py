@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def last_complete(path):
     and, last, trainer_state.json, each straight to its place. So a checkpoint that was cut short has no
     trainer_state.json, or a part of one. After that they delete the checkpoints beyond save_total_limit, file by file
     in no order: one whose deletion was cut short may have a whole trainer_state.json and lack the others. With two
-    processes rank 1 writes its rng_state_1.pth when it comes to it; a training resumes without.
+    processes rank 1 writes rng_state_1.pth in its own time. A training resumes without, but not with a part of it.
     """
     found = checkpoints(path)
     for newer, checkpoint in enumerate(found):
@@ -78,7 +79,8 @@ def last_complete(path):
         except (FileNotFoundError, json.JSONDecodeError):
             continue
         files = ("model.safetensors", "training_args.bin", "optimizer.pt", "scheduler.pt")
-        if all((checkpoint / file).exists() for file in files):
+        generators = checkpoint.glob("rng_state*.pth")  # zip files, whose table of contents comes last
+        if all((checkpoint / file).exists() for file in files) and all(map(zipfile.is_zipfile, generators)):
             return str(checkpoint), newer > 0
     return None, bool(found)
 
@@ -86,7 +88,7 @@ def last_complete(path):
 def start_and_kill(run, processes, victim, delay, saving):
     """Start a training and, some time after it has begun, kill a rank, or, for None, all of them as they import.
 
-    With ``saving``, the kill waits for the next moment at which a checkpoint is there in part.
+    With ``saving``, the kill waits for the next moment at which the newest checkpoint is there in part.
     """
     with open(Path(run["out"]).with_suffix(".txt"), "w") as output:
         parent = subprocess.Popen(
@@ -102,7 +104,9 @@ def start_and_kill(run, processes, victim, delay, saving):
                 assert parent.poll() is None, Path(output.name).read_text()
                 time.sleep(0.005)
             time.sleep(delay)
-            while saving and all((path / "trainer_state.json").exists() for path in checkpoints(run["output_dir"])):
+            while saving and all(
+                (path / "trainer_state.json").exists() for path in checkpoints(run["output_dir"])[:1]
+            ):
                 assert parent.poll() is None, Path(output.name).read_text()
             os.killpg(int(notes[victim].read_text()), signal.SIGKILL)  # and with it, its data loader workers
         assert parent.wait(timeout=120) != 0
