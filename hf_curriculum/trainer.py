@@ -172,7 +172,7 @@ class CurriculumMixin(_Base):
             logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
         logs["curriculum/distinct_fraction"] = self._coverage.measured
         logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
-        self.state.stateful_callbacks[_STATE]["coverage"] = self._coverage.state()
+        self.state.stateful_callbacks.setdefault(_STATE, {})["coverage"] = self._coverage.state()
         return logs
 
     def _total_batch_size(self) -> int:
@@ -207,6 +207,7 @@ class _TrainerSampler(CurriculumSampler):
         step = self._trainer.state.global_step
         # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
         skipped = step % self.steps_per_epoch if step == self.resumed_step else 0
+        self.resumed_step = None
         yield from repeat(0, skipped * self.total_batch_size)
         yield from self._steps(step, step - skipped + self.steps_per_epoch)
 
@@ -228,7 +229,7 @@ class _Resume(TrainerCallback):
             self._check_skip(state.global_step % sampler.steps_per_epoch)
             sampler.resumed_step = state.global_step
         settings = _settings(sampler, self.trainer._difficulty)
-        before = state.stateful_callbacks.get(_STATE, {"settings": settings if state.global_step == 0 else {}})
+        before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
         changed = [
             f"{name} was {before['settings'].get(name)!r} and is {value!r}"
             for name, value in settings.items()
