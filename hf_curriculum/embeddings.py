@@ -68,8 +68,8 @@ def add_embeddings(
         transform: For a ``torch.nn.Module``: turns a row (undecoded where it is media) into a tensor, on the workers.
         revision: Branch, tag or commit of a Hub model.
         trust_remote_code: Run code from the model's repository. Default ``False``.
-        shard_size: Rows of a shard: what a crash can lose, and what a process takes at a time. Default 2,048, more
-            from 4 M rows on.
+        shard_size: Rows of a shard: what a crash can lose, and what a process takes at a time. Default 2,048, and
+            a 256th of the rows from half a million on.
         cache_dir: Folder of the shards; default the cache of ``datasets``.
 
     Returns:

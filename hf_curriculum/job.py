@@ -27,6 +27,8 @@ from hf_curriculum.windows import Window, Windows, load_windows, worker_death_ex
 
 logger = logging.getLogger(__name__)
 
+_SHARD_SIZE = 2048
+_SHARDS = 256  # at the most: datasets takes seconds to append a column of 1,000 files, with the square of their number
 _NOT_FINITE = "the model returned a NaN or infinite number"
 
 
@@ -65,7 +67,7 @@ class EmbeddingJob:
         encoder = forward.encoder
         self.rows = undecoded(dataset.with_format(None).select_columns([column]), column)
         self.column, self.forward, self.work = column, forward, work
-        self.shard_size = work.shard_size or max(2048, -(-len(dataset) // 2048))
+        self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
         record = {**encoder.record, "input_column": column, "dtype": forward.dtype, "version": __version__}
         self.dim = self._probe()
         self.features = Features({EMBEDDING: embedding_feature(self.dim, record)})

@@ -119,7 +119,7 @@ class AudioEncoder(HubEncoder):
             features["is_longer"] = torch.zeros_like(features["is_longer"])
         weights = np.array([clip.size for _, clip in pieces] if self.long_inputs == "mean" else [1] * len(pieces))
         # Arrays, since each tensor that a worker sends holds a file open.
-        inputs = dict(features)
+        inputs = {name: np.asarray(value) for name, value in features.items()}
         return Batch(inputs, np.array([row for row, _ in pieces]), weights.astype(np.float32))
 
     def mask(self, inputs: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
