@@ -49,7 +49,6 @@ def score(
 
     Example: hf-curriculum score news.parquet --model sentence-transformers/all-MiniLM-L6-v2 --output scored
     """
-    from hf_curriculum.processes import this_process
     from hf_curriculum.scoring import add_difficulty
     from hf_curriculum.sources import load
 
@@ -65,12 +64,10 @@ def score(
             seed=seed,
             **options,
         )
-        if not this_process().is_main_process:  # accelerate launch: each process has the whole dataset
-            return
-        scored.save_to_disk(output)
-    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(2)
+    scored.save_to_disk(output)
     typer.echo(f"""
 Saved {len(scored):,} rows with embedding, cluster, distance and difficulty to {output}. Train on them easy-first:
 
@@ -101,7 +98,3 @@ def demo(
 Scored dataset: {result.dataset_dir}   (datasets.load_from_disk)
 Picture:        {result.picture}
 """)
-
-
-if __name__ == "__main__":
-    app()
