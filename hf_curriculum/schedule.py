@@ -57,7 +57,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
         >>> scores = np.linspace(0, 1, 1000)
         >>> round(effective_fraction(scores, temperature=0.05), 3)
         0.179
-        >>> round(effective_fraction(scores, temperature=math.inf), 3)
+        >>> round(effective_fraction(scores, temperature=np.inf), 3)
         0.632
 
     Source:
