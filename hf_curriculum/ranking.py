@@ -63,5 +63,8 @@ def difficulty_bins(ranked: NDArray[np.floating]) -> NDArray[np.int64]:
         Increasing ranks from 0 to ``N``, int64.
     """
     gaps = np.diff(ranked)
-    widest = np.argpartition(gaps, -256)[-256:] if gaps.size > 256 else np.arange(gaps.size)
+    least = np.partition(gaps, -256)[-256] if gaps.size > 256 else -np.inf
+    wider = np.flatnonzero(gaps > least)
+    # Of gaps that tie the first are taken: argpartition's choice, and so the draws, would depend on the processor.
+    widest = np.concatenate([wider, np.flatnonzero(gaps == least)[: 256 - wider.size]])
     return np.union1d(rank_bins(ranked.size), widest + 1)

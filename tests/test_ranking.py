@@ -30,6 +30,15 @@ def test_the_row_to_draw_first_has_zero(order, expected):
     np.testing.assert_array_equal(ordered(np.array([-1.0, 1.0, 0.0]), order), expected)
 
 
+@pytest.mark.parametrize("levels", [2, 300, 1000])
+def test_of_gaps_that_tie_the_first_are_cut_on_any_processor(levels):
+    ranked = np.sort(np.round(np.random.default_rng(levels).lognormal(3, 1, 20_000) * levels / 100))
+    gaps = np.diff(ranked)
+    widest = sorted(range(gaps.size), key=lambda i: (-gaps[i], i))[:256]
+    expected = sorted({*rank_bins(ranked.size).tolist(), *(i + 1 for i in widest)})
+    assert difficulty_bins(ranked).tolist() == expected
+
+
 def test_no_bin_bridges_a_wide_gap():
     ranked = np.sort(np.concatenate([np.arange(20) * 1000 + np.random.default_rng(i).random(20) for i in range(500)]))
     edges = difficulty_bins(ranked)
