@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -167,11 +168,11 @@ class CurriculumSampler(Sampler[int]):
         return (self.steps_per_epoch - self._next_step % self.steps_per_epoch) * self.total_batch_size
 
     def __iter__(self) -> Iterator[int]:
-        yield from self._steps(self._next_step, self._next_step + len(self) // self.total_batch_size)
+        return self._steps(self._next_step, self._next_step + len(self) // self.total_batch_size)
 
     def _steps(self, first: int, last: int) -> Iterator[int]:
-        for step in range(first, last):
-            yield from self.indices(step).tolist()
+        # chain hands rows on without a Python frame for each, which a generator of rows would cost.
+        return chain.from_iterable(self.indices(step).tolist() for step in range(first, last))
 
     def _drawn(self, step: int) -> NDArray[np.int64]:
         block, offset = divmod(step, self._steps_per_block)
@@ -230,9 +231,13 @@ class CurriculumSampler(Sampler[int]):
 
     def _walk(self, start: int, size: int) -> NDArray[np.int64]:
         """Draws ``start`` to ``start + size`` of the permutations that follow the warm-up."""
-        passes, positions = np.divmod(np.arange(start, start + size), self.rows)
-        rows = [shuffled(positions[passes == p], self.rows, self.seed, int(p)) for p in np.unique(passes)]
-        return np.concatenate([np.empty(0, np.int64), *rows])
+        end, parts = start + size, [np.empty(0, np.int64)]
+        while start < end:
+            number, position = divmod(start, self.rows)
+            positions = np.arange(position, min(self.rows, position + end - start))
+            parts.append(shuffled(positions, self.rows, self.seed, number))
+            start += positions.size
+        return np.concatenate(parts)
 
 
 def _recent(
