@@ -105,9 +105,7 @@ class CurriculumSampler(Sampler[int]):
         scores = difficulty.compressed() if masked.any() else difficulty.data
         if self.rows and not scores.size:
             raise ValueError(f"difficulty is masked in all {self.rows} rows.")
-        check_difficulty(scores)
-        if scores.dtype not in (np.float32, np.float64):
-            scores = scores.astype(np.float64)
+        scores = check_difficulty(scores)
         self._ranked, self._order = rank_rows(ordered(scores, self.config.order))
         if scores.size < self.rows:
             logger.warning(

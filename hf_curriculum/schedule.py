@@ -1,7 +1,7 @@
 """From a training step to a sampling distribution: effective fraction, temperature, weights."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.ranking import difficulty_bins, ordered
@@ -65,7 +65,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
-    scores = check_difficulty(difficulty)
+    scores = check_difficulty(difficulty).astype(np.float64)
     p = softmax(scores - scores.min(), np.ones_like(scores), temperature)
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
@@ -95,7 +95,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
-    ranked = np.sort(check_difficulty(difficulty))
+    ranked = np.sort(check_difficulty(difficulty).astype(np.float64))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
@@ -119,7 +119,7 @@ def curriculum_weights(
     """
     if step < 0:
         raise ValueError(f"step counts from 0, got {step}.")
-    scores = ordered(check_difficulty(difficulty), config.order)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)
@@ -127,9 +127,10 @@ def curriculum_weights(
     return np.asarray(weights / weights.sum())
 
 
-def check_difficulty(difficulty: ArrayLike) -> FloatArray:
-    """The difficulties as a float64 vector, or an error that names what is wrong with them."""
-    scores = np.asarray(difficulty, dtype=np.float64)
+def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
+    """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them."""
+    scores = np.asarray(difficulty)
+    scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
     if scores.ndim != 1:
         raise ValueError(f"difficulty must be one number a row, shape (N,), got shape {scores.shape}.")
     if scores.size == 0:

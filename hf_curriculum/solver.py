@@ -45,7 +45,7 @@ class TemperatureSolver:
         self._table = log_temperature, np.maximum.accumulate(spline(log_temperature))
 
     def _tabulate(self, log_low: float, log_high: float) -> tuple[FloatArray, FloatArray]:
-        """Fractions over log-temperatures, halving intervals until a cubic spline predicts their middles to 1e-8."""
+        """Fractions over log-temperatures, halving intervals until a cubic spline predicts their middles to 1e-7."""
         nodes = np.linspace(log_low, log_high, 2 + math.ceil(4 * (log_high - log_low)))
         fractions = self._fractions(nodes)
         unsure = np.arange(nodes.size - 1)
@@ -53,7 +53,7 @@ class TemperatureSolver:
             middles = (nodes[unsure] + nodes[unsure + 1]) / 2
             predicted = CubicSpline(nodes, fractions)(middles)
             found = self._fractions(middles)
-            wrong = middles[np.abs(predicted - found) > 1e-8]
+            wrong = middles[np.abs(predicted - found) > 1e-7]
             where = np.searchsorted(nodes, middles)
             nodes, fractions = np.insert(nodes, where, middles), np.insert(fractions, where, found)
             right = np.searchsorted(nodes, wrong)
