@@ -61,7 +61,7 @@ def plot_difficulty(
     Raises:
         ValueError: If the column is missing or not a difficulty.
     """
-    difficulty = check_difficulty(np.ma.compressed(read_difficulty(dataset, column)))
+    difficulty = check_difficulty(np.ma.compressed(read_difficulty(dataset, column))).astype(np.float64)
     bins = np.histogram_bin_edges(difficulty, 40).tolist()
     ax = ax or _new_axes()
     ax.hist(difficulty, bins=bins, density=True, color="lightgrey", label="dataset")
