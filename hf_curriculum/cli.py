@@ -49,6 +49,7 @@ def score(
 
     Example: hf-curriculum score news.parquet --model sentence-transformers/all-MiniLM-L6-v2 --output scored
     """
+    from hf_curriculum.processes import this_process
     from hf_curriculum.scoring import add_difficulty
     from hf_curriculum.sources import load
 
@@ -64,10 +65,12 @@ def score(
             seed=seed,
             **options,
         )
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+        if not this_process().is_main_process:  # accelerate launch: each process has the whole dataset
+            return
+        scored.save_to_disk(output)
+    except (ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(2)
-    scored.save_to_disk(output)
     typer.echo(f"""
 Saved {len(scored):,} rows with embedding, cluster, distance and difficulty to {output}. Train on them easy-first:
 
@@ -98,3 +101,7 @@ def demo(
 Scored dataset: {result.dataset_dir}   (datasets.load_from_disk)
 Picture:        {result.picture}
 """)
+
+
+if __name__ == "__main__":
+    app()

@@ -110,40 +110,42 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     return np.ma.masked_array(values, null) if array.null_count else values
 
 
-def read_embeddings(dataset: Dataset, column: str) -> NDArray[np.float32]:
-    """The embeddings of all rows as a matrix.
+def read_embeddings(dataset: Dataset, column: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The embeddings as a matrix.
 
     Args:
         dataset: Has the column, a list of numbers of one length.
         column: Its name.
 
     Returns:
-        float32, shape ``(N, dim)``; a view of the Arrow memory where the column is one float32 chunk.
+        Embeddings of the rows that have one, float32, shape ``(n, dim)``, a view of the Arrow memory where the column
+        is one float32 chunk; and which rows these are, bool, shape ``(N,)``.
 
     Raises:
-        ValueError: If the column is missing, is not a list of numbers of one length, or has a null or a value that is
-            not finite; the row at fault is named.
+        ValueError: If the column is missing, null in all rows, is not a list of numbers of one length, or has a value
+            that is not finite; the row at fault is named.
     """
     require_column(dataset, column, made_by="add_embeddings(dataset, model_id)")
     array = _arrow_column(dataset, column)
     if not _is_list(array.type):
         raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
-    if array.null_count:
-        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"Column {column!r} has no embedding in {array.null_count} rows, the first is row {row}.")
-    lengths = np.concatenate([chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in array.chunks])
+    if array.null_count == len(array):
+        raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
+    there = array.is_valid().to_numpy()
+    rows = np.flatnonzero(there)
+    lengths = pc.list_value_length(array).to_numpy()[rows]
     if (odd := np.flatnonzero(lengths != lengths[0])).size:
         raise ValueError(
-            f"Embeddings in column {column!r} must have one length: row 0 has {lengths[0]} numbers, "
-            f"row {odd[0]} has {lengths[odd[0]]}."
+            f"Embeddings in column {column!r} must have one length: row {rows[0]} has {lengths[0]:.0f} numbers, "
+            f"row {rows[odd[0]]} has {lengths[odd[0]]:.0f}."
         )
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in array.chunks]
-    matrix = (flat[0] if len(flat) == 1 else np.concatenate(flat)).reshape(len(dataset), -1)
+    matrix = (flat[0] if len(flat) == 1 else np.concatenate(flat)).reshape(rows.size, -1)
     if matrix.dtype == object or matrix.shape[1] == 0:
         raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
     matrix = matrix.astype(np.float32, copy=False)
-    require_finite(matrix, f"Embedding in column {column!r}")
-    return matrix
+    require_finite(matrix, f"Embedding in column {column!r}", rows)
+    return matrix, there
 
 
 def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
@@ -205,12 +207,13 @@ def read_lengths(dataset: Dataset, length_column: str, input_column: str) -> NDA
     return array.fill_null(0).to_numpy().astype(np.int64)
 
 
-def require_finite(matrix: NDArray[np.floating], what: str) -> None:
-    """Raise a ``ValueError`` that names the first row with a NaN or infinite number."""
+def require_finite(matrix: NDArray[np.floating], what: str, rows: NDArray[np.integer[Any]] | None = None) -> None:
+    """Raise a ``ValueError`` that names the first row with a NaN or infinite number; ``rows`` are their numbers."""
     # A sum is finite if its terms are (float64 cannot overflow on float32 terms): one pass, no mask of the full size.
     bad = np.flatnonzero(~np.isfinite(matrix.sum(axis=1, dtype=np.float64)))
     if bad.size:
-        raise ValueError(f"{what} has a NaN or infinite number in row {bad[0]} ({bad.size} such rows).")
+        row = bad[0] if rows is None else rows[bad[0]]
+        raise ValueError(f"{what} has a NaN or infinite number in row {row} ({bad.size} such rows).")
 
 
 def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Mapping[str, Any]) -> Dataset:

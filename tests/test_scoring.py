@@ -394,7 +394,7 @@ NO_MEDIA = Dataset.from_dict({"id": [1, 2], "score": [0.5, 0.25]})
         (TEXTS, {"cluster_range": 3}, "2 <= low <= high, got 3"),
         (TEXTS, {"cluster_range": (2, 3), "n_clusters": 2}, "Pass n_clusters, or cluster_range .* not both"),
         (TEXTS, {"pooling": "sum"}, "pooling must be one of .*, got 'sum'"),
-        (TEXTS, {"modality": "txt"}, r"modality must be one of \['audio', 'image', 'text'\], got 'txt'"),
+        (TEXTS, {"modality": "txt"}, r"modality must be one of \['image', 'audio', 'video', 'text'\], got 'txt'"),
         (TEXTS, {"batch_size": 0}, "batch_size must be at least 1, got 0"),
         (TEXTS.select([]), {}, "The dataset has no rows"),
         (DatasetDict(), {}, "The DatasetDict has no splits"),
@@ -483,7 +483,7 @@ def test_an_unknown_option_is_refused():
         (embedded().rename_column("embedding", "embeddings"), "Did you mean 'embeddings'"),
         (DatasetDict({"train": embedded(), "test": TEXTS}), "Column 'embedding' is not in the dataset"),
         (embedded(3).map(lambda row: {"embedding": row["embedding"][: 5 - row["id"]]}), "row 0 has 5 .*row 1 has 4"),
-        (Dataset.from_dict({"embedding": [[1.0], None]}), "no embedding in 1 rows, the first is row 1"),
+        (embedded().map(lambda row: {"embedding": None}), "null in all 60 rows"),
         (Dataset.from_dict({"embedding": [[1.0], [float("nan")]]}), "NaN or infinite number in row 1"),
     ],
 )

@@ -9,37 +9,57 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import Pipeline, make_pipeline
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.encoders.audio import read_audio
+from hf_curriculum.encoders.base import Prepared, single_batches
+from hf_curriculum.encoders.image import read_image
+from hf_curriculum.encoders.text import read_text
 
 
-class BuiltinEncoder:
-    """A descriptor by name, ``builtin/...``."""
+class _ReadyEncoder:
+    """Encodes while it prepares, on the CPU."""
 
-    def __init__(self, model_id: str) -> None:
-        self.modality: str | None
-        self.modality, self.describe = BUILTINS[model_id]
+    model: torch.nn.Module | None = None
+    window = 1
+
+    def __init__(self, model_id: str, modality: str) -> None:
+        self.modality: str | None = modality
         self.record: dict[str, Any] = {"model_id": model_id}
 
-    def to(self, device: torch.device) -> None:
-        """Nothing to move: descriptors run on the CPU."""
-
-    def __call__(self, rows: list[Any], batch_size: int) -> NDArray[np.float32]:
-        """Describe rows; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        return np.stack([self.describe(row) for row in rows]).astype(np.float32)
+    def encode(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The vectors that :meth:`prepare` made."""
+        return inputs
 
 
-def hog(image: Image.Image) -> NDArray[np.float32]:
+class BuiltinEncoder(_ReadyEncoder):
+    """A descriptor of one row, by name."""
+
+    def __init__(self, model_id: str) -> None:
+        modality, self.describe = BUILTINS[model_id]
+        super().__init__(model_id, modality)
+
+    def read(self, row: Any) -> NDArray[np.float32]:
+        """Describe one row."""
+        return self.describe(row).astype(np.float32)
+
+    def prepare(self, samples: list[NDArray[np.float32]], batch_size: int) -> Prepared:
+        """Descriptors in batches."""
+        return single_batches(samples, batch_size, lambda vectors: torch.from_numpy(np.stack(vectors)))
+
+    def identity(self) -> Any:
+        """Nothing but its name."""
+
+
+def hog(row: Any) -> NDArray[np.float32]:
     """Histogram of oriented gradients of the image at 64 x 64 grey pixels; 324 numbers.
 
     Source:
         Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
     """
     feature = require_extra("skimage.feature", extra="image", purpose="builtin/hog")
-    pixels = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BILINEAR), np.float32) / 255
+    pixels = np.asarray(read_image(row).convert("L").resize((64, 64), Image.Resampling.BILINEAR), np.float32) / 255
     return np.asarray(
         feature.hog(pixels, orientations=9, pixels_per_cell=(16, 16), cells_per_block=(2, 2), feature_vector=True)
     )
@@ -67,40 +87,43 @@ def logmel(row: dict[str, Any]) -> NDArray[np.float32]:
     return np.concatenate([bands.mean(axis=1), bands.std(axis=1)])
 
 
-class TfidfEncoder:
+class TfidfEncoder(_ReadyEncoder):
     """TF-IDF of the dataset's own words, reduced to 128 dimensions by a truncated SVD (latent semantic analysis).
+
+    Args:
+        texts: What the words and their weights are taken from.
+        seed: Seed of the SVD.
+
+    Raises:
+        ValueError: If the texts have no words.
 
     Source:
         Deerwester et al., "Indexing by Latent Semantic Analysis", JASIS 1990.
     """
 
-    modality: str | None = "text"
-
     def __init__(self, texts: list[str], seed: int = 0) -> None:
-        self.record: dict[str, Any] = {"model_id": "builtin/tfidf"}
-        self.model = self._fit(texts, seed)
-
-    @staticmethod
-    def _fit(texts: list[str], seed: int) -> Pipeline:
-        vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=50_000, dtype=np.float32)
+        super().__init__("builtin/tfidf", "text")
+        self.vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=50_000, dtype=np.float32)
         try:
-            words = vectorizer.fit_transform(texts).shape[1]
+            counts = self.vectorizer.fit_transform(texts)
         except ValueError as error:
             raise ValueError(f"builtin/tfidf found no words in the {len(texts)} texts: {error}") from error
-        svd = TruncatedSVD(n_components=min(128, words), random_state=seed)
-        return make_pipeline(vectorizer, svd).fit(texts)
+        self.svd = TruncatedSVD(n_components=min(128, counts.shape[1]), random_state=seed).fit(counts)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What ``datasets`` hashes for its cache: a vectorizer holds an ``id()``, new in each interpreter."""
-        vectorizer, svd = self.model[0], self.model[1]
-        return {**self.__dict__, "model": (vectorizer.vocabulary_, vectorizer.idf_, svd.components_)}
+    def read(self, row: str | None) -> str:
+        """A text with something in it."""
+        return read_text(row)
 
-    def to(self, device: torch.device) -> None:
-        """Nothing to move: descriptors run on the CPU."""
+    def prepare(self, samples: list[str], batch_size: int) -> Prepared:
+        """Vectors in batches."""
+        return single_batches(samples, batch_size, self._vectors)
 
-    def __call__(self, rows: list[str], batch_size: int) -> NDArray[np.float32]:
-        """Describe texts; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        return np.asarray(self.model.transform(rows), dtype=np.float32)
+    def _vectors(self, texts: list[str]) -> torch.Tensor:
+        return torch.from_numpy(self.svd.transform(self.vectorizer.transform(texts)).astype(np.float32))
+
+    def identity(self) -> Any:
+        """Words, their weights and the axes."""
+        return self.vectorizer.vocabulary_, self.vectorizer.idf_, self.svd.components_
 
 
 BUILTINS: dict[str, tuple[str, Callable[[Any], NDArray[np.float32]]]] = {

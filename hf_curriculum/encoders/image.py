@@ -1,49 +1,102 @@
-"""Image encoders of the Hub: DINO, DINOv2 and their family."""
+"""Image encoders of the Hub, and how images are read."""
 
+import io
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from hf_curriculum.encoders.base import pool
+from hf_curriculum.encoders.base import BadRow, Prepared, single_batches
+from hf_curriculum.encoders.hub import OWN, HubEncoder
+
+# Pooling of the authors where it is not the class token: the model's own pooled output, mostly a normalised mean.
+_OWN_POOLING = {
+    "beit",
+    "clip_vision_model",
+    "convnext",
+    "convnextv2",
+    "data2vec-vision",
+    "dinov3_convnext",
+    "mobilenet_v2",
+    "regnet",
+    "resnet",
+    "siglip2_vision_model",
+    "siglip_vision_model",
+    "swin",
+    "swinv2",
+}
 
 
-class ImageEncoder:
-    """A vision transformer or convolutional network with its image processor."""
+def read_image(row: Any) -> Image.Image:
+    """An image as RGB, upright.
+
+    Args:
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
+
+    Returns:
+        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
+
+    Raises:
+        BadRow: If there is no image.
+        OSError: If it is damaged.
+    """
+    if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
+        raise BadRow("the image is null")
+    if isinstance(row, dict):
+        row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
+    image = ImageOps.exif_transpose(row)
+    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
+        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+class ImageEncoder(HubEncoder):
+    """A vision transformer or convolutional network with its image processor.
+
+    ``"auto"`` pools as the model's authors do: the class token, the model's own pooled output, or the projection of
+    CLIP and its kind; a model with none of them, or a layer without class token, is pooled by the mean.
+    """
 
     modality: str | None = "image"
 
-    def __init__(self, model: PreTrainedModel, source: dict[str, Any], pooling: str) -> None:
-        self.model = model.eval()
+    def __init__(
+        self, model: PreTrainedModel, source: dict[str, Any], pooling: str, layer: int | str | None = None
+    ) -> None:
+        if pooling == "auto":
+            pooling = _usual_pooling(model, layer)
+        super().__init__(model, pooling, layer)
         self.processor = AutoImageProcessor.from_pretrained(**source)
-        self.pooling = "cls" if pooling == "auto" else pooling
-        self.record: dict[str, Any] = {"pooling": self.pooling}
+        if model.config.model_type == "vit_mae":  # it would drop a random three quarters of each image
+            model.config.mask_ratio = 0.0
+            model.register_forward_pre_hook(_keep_order, with_kwargs=True)
 
-    def to(self, device: torch.device) -> None:
-        """Move the weights to a device."""
-        self.model.to(device)
+    def read(self, row: Any) -> Image.Image:
+        """Decode an image; see :func:`read_image`."""
+        return read_image(row)
 
-    @torch.inference_mode()
-    def __call__(self, rows: list[Image.Image], batch_size: int) -> NDArray[np.float32]:
-        """Embed images; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        vectors = []
-        for start in range(0, len(rows), batch_size):
-            images = [image.convert("RGB") for image in rows[start : start + batch_size]]
-            pixels = self.processor(images=images, return_tensors="pt").to(self.model.device, self.model.dtype)
-            hidden = self._positions(self.model(**pixels).last_hidden_state)
-            mask = torch.ones(hidden.shape[:2], device=hidden.device)
-            vectors.append(pool(hidden, mask, self.pooling).float().cpu().numpy())
-        return np.concatenate(vectors)
+    def prepare(self, samples: list[Image.Image], batch_size: int) -> Prepared:
+        """Pixels as the model takes them."""
+        return single_batches(
+            samples, batch_size, lambda images: dict(self.processor(images=images, return_tensors="pt"))
+        )
 
-    def _positions(self, hidden: torch.Tensor) -> torch.Tensor:
-        if hidden.ndim == 3:
-            return hidden
-        if self.pooling not in ("mean", "max"):
-            raise ValueError(
-                f"{self.record['model_id']} gives feature maps of shape {tuple(hidden.shape[1:])}, which have "
-                f"no position for pooling={self.pooling!r}. Pass pooling='mean' or 'max'."
-            )
-        return hidden.flatten(2).transpose(1, 2)
+    def identity(self) -> Any:
+        """Weights, settings and those of the processor."""
+        return super().identity(), self.processor.to_dict()
+
+
+def _usual_pooling(model: PreTrainedModel, layer: int | str | None) -> str:
+    by_itself = model.config.model_type in _OWN_POOLING or hasattr(model, "get_image_features")
+    if by_itself and layer is None:
+        return OWN
+    weights = {name.rpartition(".")[2] for name, _ in model.named_parameters()}
+    trained = not getattr(model.config, "use_mean_pooling", False)  # BEiT has a class token that means nothing
+    return "cls" if trained and weights & {"cls_token", "class_embedding"} else "mean"
+
+
+def _keep_order(model: PreTrainedModel, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Have ViTMAE, which sorts the patches by random numbers, leave them as they are."""
+    pixels, patches = inputs["pixel_values"], model.embeddings.patch_embeddings.num_patches
+    return args, {**inputs, "noise": torch.arange(patches, device=pixels.device).expand(len(pixels), patches)}

@@ -5,38 +5,48 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from hf_curriculum.encoders.base import BadRow, Prepared, single_batches
 
 
 class CallableEncoder:
-    """Wraps what embeds a list of rows: a module, an object with ``encode``, or a function."""
+    """Wraps what embeds a list of rows: a module, an object with ``encode``, or a function.
+
+    Args:
+        embed: Takes a list of rows and returns an array of shape ``(n, dim)``; or, with ``transform``, a batch tensor.
+        transform: Turns a row into a tensor; the tensors of a batch are stacked and moved to the module's device.
+    """
 
     modality: str | None = None
+    window = 1
 
-    def __init__(self, embed: Callable[[Any], Any]) -> None:
+    def __init__(self, embed: Any, transform: Callable[[Any], torch.Tensor] | None = None) -> None:
         self.model = embed.eval() if isinstance(embed, torch.nn.Module) else None
         self.embed = embed.encode if hasattr(embed, "encode") else embed
+        self.transform = transform
         self.record: dict[str, Any] = {"model_id": getattr(embed, "__qualname__", type(embed).__qualname__)}
 
-    def to(self, device: torch.device) -> None:
-        """Move the weights, if there are any, to a device."""
-        if self.model is not None:
-            self.model.to(device)
+    def read(self, row: Any) -> Any:
+        """The row as it is, or transformed."""
+        if row is None:
+            raise BadRow("the row is null")
+        return row if self.transform is None else self.transform(row)
 
-    @torch.inference_mode()
-    def __call__(self, rows: list[Any], batch_size: int) -> NDArray[np.float32]:
-        """Embed rows; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        vectors = []
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            output = self.embed(batch)
-            array = (
-                output.float().cpu().numpy() if isinstance(output, torch.Tensor) else np.asarray(output, np.float32)
+    def prepare(self, samples: list[Any], batch_size: int) -> Prepared:
+        """Lists of rows, or stacked tensors."""
+        return single_batches(samples, batch_size, list if self.transform is None else torch.stack)
+
+    def encode(self, inputs: Any) -> torch.Tensor:
+        """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
+        output = self.embed(inputs)
+        vectors = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output, np.float32))
+        if vectors.ndim != 2 or len(vectors) != len(inputs):
+            raise ValueError(
+                f"{self.record['model_id']} must turn {len(inputs)} rows into an array of shape "
+                f"({len(inputs)}, dim), got shape {tuple(vectors.shape)}."
             )
-            if array.ndim != 2 or len(array) != len(batch):
-                raise ValueError(
-                    f"{self.record['model_id']} must turn {len(batch)} rows into an array of shape "
-                    f"({len(batch)}, dim), got shape {array.shape}."
-                )
-            vectors.append(array)
-        return np.concatenate(vectors)
+        return vectors
+
+    def identity(self) -> Any:
+        """The module with its weights and settings, or the function."""
+        return self.embed if self.model is None else self.model, self.transform

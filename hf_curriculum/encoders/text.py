@@ -1,47 +1,150 @@
-"""Text encoders of the Hub: BERT, MiniLM and their family."""
+"""Text encoders of the Hub: BERT and its family, T5, decoders, the text side of CLIP, Sentence Transformers."""
 
 from typing import Any
 
 import numpy as np
 import torch
+from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
-from hf_curriculum.encoders.base import pool
+from hf_curriculum.encoders.base import BadRow, Batch, Prepared
+from hf_curriculum.encoders.hub import OWN, HubEncoder
+from hf_curriculum.encoders.sentence import SentenceModules
 
 _UNLIMITED = 2**31  # tokens; the 1e30 of a tokenizer without a limit is more than its truncation takes
+_LETTERS_A_TOKEN = 200  # no more of a text than so many letters for each token that the encoder takes is tokenised
 
 
-class TextEncoder:
-    """A transformer encoder with its tokenizer; rows run in order of their length, so that little is padded."""
+def read_text(row: str | None) -> str:
+    """A text with something in it.
+
+    Raises:
+        BadRow: If it is null, empty, or white space.
+    """
+    if row is None:
+        raise BadRow("the text is null")
+    if not row.strip():
+        raise BadRow("the text is empty")
+    return row
+
+
+class TextEncoder(HubEncoder):
+    """A transformer with its tokenizer; rows run in order of their length, so that little is padded.
+
+    ``"auto"`` pools as the model's authors do: the modules of a Sentence Transformers repository, the projection of
+    CLIP and its kind, the last token of a decoder, else the mean over the tokens.
+    """
 
     modality: str | None = "text"
+    window = 8192
 
-    def __init__(self, model: PreTrainedModel, source: dict[str, Any], pooling: str) -> None:
-        self.model = model.eval()
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        source: dict[str, Any],
+        pooling: str,
+        layer: int | str | None = None,
+        long_inputs: str = "truncate",
+    ) -> None:
+        modules = SentenceModules.load(source) if pooling == "auto" and layer is None else None
+        if pooling == "auto":
+            pooling = modules.pooling if modules else _usual_pooling(model)
+        super().__init__(model, pooling, layer)
+        self.normalize = bool(modules and modules.normalize)
+        self.record |= {"normalize": self.normalize}
         # With padding on the left the positions of a row's tokens would depend on its batch mates.
         self.tokenizer = AutoTokenizer.from_pretrained(**source, padding_side="right")
+        if len(self.tokenizer) <= len(self.tokenizer.all_special_ids):  # transformers 5 makes one up
+            raise OSError("there is no tokenizer")
         if self.tokenizer.pad_token is None:  # GPT-2 and its kind; masked, so that any token will do
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.pooling = "mean" if pooling == "auto" else pooling
-        self.record: dict[str, Any] = {"pooling": self.pooling}
-        positions = getattr(model.config, "max_position_embeddings", None) or _UNLIMITED
-        self.max_length = min(self.tokenizer.model_max_length, positions)
+        self.tokenizer_state = Hasher.hash(_state(self.tokenizer))  # before calls of it set its truncation
+        limits = [_UNLIMITED, self.tokenizer.model_max_length, _positions(model), modules and modules.max_length]
+        self.max_length = min(limit for limit in limits if limit and limit > 0)
+        self.full = model.config.model_type.startswith("siglip")  # trained on texts of full length, without a mask
+        self.long_inputs = long_inputs
 
-    def to(self, device: torch.device) -> None:
-        """Move the weights to a device."""
-        self.model.to(device)
+    def read(self, row: str | None) -> str:
+        """A text; see :func:`read_text`."""
+        return read_text(row)
 
-    @torch.inference_mode()
-    def __call__(self, rows: list[str], batch_size: int) -> NDArray[np.float32]:
-        """Embed texts; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        tokens = self.tokenizer(rows, truncation=True, max_length=self.max_length)
-        longest_first = np.argsort([-len(ids) for ids in tokens["input_ids"]], kind="stable")
-        vectors = np.empty((len(rows), self.model.config.hidden_size), np.float32)
-        for start in range(0, len(rows), batch_size):
+    def prepare(self, samples: list[str], batch_size: int) -> Prepared:
+        """Tokens in batches of similar length, longest first."""
+        limit = self.max_length * _LETTERS_A_TOKEN
+        whole = self.long_inputs == "mean"
+        tokens, rows = self._tokens(samples if whole else [text[:limit] for text in samples])
+        first = np.r_[True, rows[1:] != rows[:-1]]
+        kept = np.arange(rows.size) if whole else np.flatnonzero(first)
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]])
+        longest_first = kept[np.argsort(-lengths[kept], kind="stable")]
+        batches = []
+        for start in range(0, longest_first.size, batch_size):
             chosen = longest_first[start : start + batch_size]
-            batch = {name: [values[i] for i in chosen] for name, values in tokens.items()}
-            padded = self.tokenizer.pad(batch, return_tensors="pt").to(self.model.device)
-            hidden = self.model(**padded).last_hidden_state
-            vectors[chosen] = pool(hidden, padded["attention_mask"], self.pooling).float().cpu().numpy()
-        return vectors
+            inputs = {name: [values[i] for i in chosen] for name, values in tokens.items()}
+            # Arrays, since each tensor that a worker sends holds a file open.
+            padded = self.tokenizer.pad(
+                inputs,
+                padding="max_length" if self.full else "longest",
+                max_length=self.max_length,
+                return_attention_mask=not self.full,
+                return_tensors="np",
+            )
+            weights = lengths[chosen] if whole else np.ones(chosen.size)
+            batches.append(Batch(dict(padded), rows[chosen], weights.astype(np.float32)))
+        return Prepared(batches, 0 if whole else np.unique(rows[~first]).size)
+
+    def _tokens(self, texts: list[str]) -> tuple[dict[str, list[Any]], NDArray[np.int64]]:
+        """All windows of the texts, and the text that each is from."""
+        if self.tokenizer.is_fast:
+            tokens = self.tokenizer(
+                texts,
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=not self.full,
+                return_overflowing_tokens=True,
+            )
+            return tokens, np.asarray(tokens.pop("overflow_to_sample_mapping"))
+        windows = [self._windows(text) for text in texts]
+        rows = np.repeat(np.arange(len(texts)), [len(found) for found in windows])
+        flat = [window for found in windows for window in found]
+        return {name: [window[name] for window in flat] for name in flat[0]}, rows
+
+    def _windows(self, text: str) -> list[Any]:
+        """What a fast tokenizer gives for a text that overflows, from one in plain Python."""
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        size = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        return [self.tokenizer.prepare_for_model(ids[i : i + size]) for i in range(0, max(1, len(ids)), size)]
+
+    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Vectors of a batch, of length 1 where the Sentence Transformers repository says so."""
+        vectors = super().encode(inputs)
+        return torch.nn.functional.normalize(vectors, dim=1) if self.normalize else vectors
+
+    def identity(self) -> Any:
+        """Weights, settings and those of the tokenizer."""
+        return super().identity(), self.tokenizer_state, self.max_length, self.long_inputs
+
+
+def _usual_pooling(model: PreTrainedModel) -> str:
+    if hasattr(model, "get_text_features"):
+        return OWN
+    decodes = model.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "last" if decodes and model.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "mean"
+
+
+def _state(tokenizer: Any) -> Any:
+    """All that decides the tokens of a text."""
+    return tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else (type(tokenizer), tokenizer.get_vocab())
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """Tokens that the position embeddings reach, if they end; RoBERTa and its kind count on from the padding's."""
+    config = getattr(model.config, "text_config", model.config)
+    positions = getattr(config, "max_position_embeddings", None)
+    padding = getattr(getattr(getattr(model, "text_model", model), "embeddings", None), "padding_idx", None)
+    return positions - padding - 1 if positions and padding is not None else positions

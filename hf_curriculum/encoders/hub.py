@@ -1,0 +1,106 @@
+"""What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from hf_curriculum.encoders.base import pool
+
+OWN = "own"
+"""The pooling that the model does by itself: its pooler, its projection."""
+
+
+class HubEncoder:
+    """A ``transformers`` model whose hidden states are pooled.
+
+    Args:
+        model: The model, or the part of it that encodes.
+        pooling: ``"cls"``, ``"mean"``, ``"max"``, ``"last"``, or :data:`OWN`.
+        layer: ``None`` for the last hidden states, an index into ``hidden_states``, or the name of a module.
+
+    Raises:
+        ValueError: If the model has no such layer.
+    """
+
+    modality: str | None
+    window = 1
+
+    def __init__(self, model: PreTrainedModel, pooling: str, layer: int | str | None) -> None:
+        self.model = model.eval()
+        self.pooling = pooling
+        self.layer = layer
+        self.record: dict[str, Any] = {"pooling": pooling, "layer": layer}
+        self._captured: Any = None
+        if isinstance(layer, str):
+            modules = dict(model.named_modules())
+            if layer not in modules:
+                raise ValueError(
+                    f"layer {layer!r} is not a module of {type(model).__name__}; some are {_some(modules)}."
+                )
+            modules[layer].register_forward_hook(self._capture)
+
+    def _capture(self, module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        self._captured = output[0] if isinstance(output, tuple | ModelOutput) else output
+
+    def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
+        if self.pooling == OWN:
+            return self.own_vector(inputs)
+        hidden = self.hidden_states(inputs)
+        return pool(hidden, self.mask(inputs, hidden), self.pooling)
+
+    def hidden_states(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Hidden states of the layer, shape ``(batch, length, dim)``; feature maps become a sequence of positions."""
+        output = self.model(**inputs, output_hidden_states=isinstance(self.layer, int))
+        if isinstance(self.layer, int):
+            states = output.hidden_states
+            if not -len(states) <= self.layer < len(states):
+                raise ValueError(f"layer={self.layer} is out of range: the model has {len(states)} hidden states.")
+            hidden = states[self.layer]
+        else:
+            hidden = output.last_hidden_state if self.layer is None else self._captured
+        if not isinstance(hidden, torch.Tensor):
+            raise ValueError(
+                f"layer {self.layer!r} gives no hidden states for {self.modality}; choose another module."
+            )
+        hidden = hidden.float()
+        if hidden.ndim == 2:
+            return hidden.unsqueeze(1)
+        if hidden.ndim > 3:
+            if self.pooling not in ("mean", "max"):
+                raise ValueError(
+                    f"{type(self.model).__name__} gives feature maps of shape {tuple(hidden.shape[1:])}, which have "
+                    f"no position for pooling={self.pooling!r}. Pass pooling='mean' or 'max'."
+                )
+            return hidden.flatten(2).transpose(1, 2)
+        return hidden
+
+    def mask(self, inputs: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
+        """1 where a position of ``hidden`` counts, shape ``(batch, length)``."""
+        mask = inputs.get("attention_mask")
+        return mask if mask is not None and mask.shape == hidden.shape[:2] else torch.ones_like(hidden[..., 0])
+
+    def own_vector(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The vector that the model itself returns for each row: its projection (CLIP, CLAP), or its pooled output."""
+        project = getattr(self.model, f"get_{self.modality}_features", None)
+        output = (project or self.model)(**inputs)
+        return output if isinstance(output, torch.Tensor) else output.pooler_output.flatten(1)  # transformers 4, 5
+
+    def identity(self) -> Any:
+        """Weights and settings; see :class:`hf_curriculum.encoders.base.Encoder`."""
+        return self.model.config.to_dict(), weights_of(self.model)
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, Any]:
+    """Weights by name as numpy arrays, for hashing."""
+    state = model.state_dict()
+    return {
+        name: tensor.detach().cpu().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.item()
+        for name, tensor in state.items()
+    }
+
+
+def _some(modules: dict[str, torch.nn.Module]) -> list[str]:
+    return [name for name in modules if name.count(".") <= 2 and name][:30]

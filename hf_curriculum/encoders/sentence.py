@@ -1,0 +1,70 @@
+"""The modules that a Sentence Transformers repository puts behind its transformer."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
+_POOLINGS |= {pooling: pooling for pooling in _POOLINGS.values()}  # as version 6 names them
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """How such a repository turns hidden states into vectors.
+
+    Attributes:
+        pooling: ``"cls"``, ``"mean"``, ``"max"`` or ``"last"``.
+        normalize: Vectors have length 1.
+        max_length: Tokens of a text that count; ``None`` for as many as the transformer takes.
+    """
+
+    pooling: str
+    normalize: bool
+    max_length: int | None
+
+    @classmethod
+    def load(cls, source: dict[str, Any]) -> "SentenceModules | None":
+        """Read ``modules.json`` and what it names; ``None`` where a repository has none.
+
+        Raises:
+            ValueError: If it does anything else than a transformer, one pooling and a normalisation do.
+        """
+        modules = _read(source, "modules.json")
+        if modules is None:
+            return None
+        kinds = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+        pooling = _pooling(_read(source, f"{kinds['Pooling']}/config.json")) if "Pooling" in kinds else None
+        settings = (_read(source, "config_sentence_transformers.json") or {}) | (
+            _read(source, "sentence_bert_config.json") or {}
+        )
+        other = sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"})
+        other += [name for name in ("default_prompt_name", "do_lower_case") if settings.get(name)]
+        if pooling is None or other:
+            raise ValueError(
+                f"{source['pretrained_model_name_or_path']} has modules {list(kinds)}, of which only a transformer, "
+                f"one pooling and a normalisation are known here ({', '.join(other) or 'not its pooling'}). Pass the "
+                "loaded model as model_id instead: SentenceTransformer(...); or choose a pooling."
+            )
+        return cls(pooling, "Normalize" in kinds, settings.get("max_seq_length"))
+
+
+def _pooling(config: dict[str, Any] | None) -> str | None:
+    config = config or {}
+    prefix = "pooling_mode_"
+    modes = [name.removeprefix(prefix) for name, on in config.items() if name.startswith(prefix) and on is True]
+    modes += [config["pooling_mode"]] if isinstance(config.get("pooling_mode"), str) else []
+    return _POOLINGS.get(modes[0]) if len(modes) == 1 else None
+
+
+def _read(source: dict[str, Any], name: str) -> Any:
+    path = cached_file(
+        source["pretrained_model_name_or_path"],
+        name,
+        revision=source["revision"],
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if path is None else json.loads(Path(path).read_text())
