@@ -77,6 +77,15 @@ def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch,
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(sentences, tmp_path):
+    sentences.to_json(tmp_path / "a.jsonl")
+    (tmp_path / "out").write_text("a file")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"Error: [Errno 17] File exists: '{tmp_path}/out'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--steps", 24)
     assert done.returncode == 0, done.stderr

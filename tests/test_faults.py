@@ -36,11 +36,11 @@ def run(path, *calls, prefix=()):
 OPTIONS = {"shard_size": SHARD, "batch_size": 8}
 
 
-def kills(path, num_workers):
-    """Calls that are killed one after the other, and one that is not."""
+def kills(path, count, num_workers):
+    """So many calls that are killed one after the other, and one that is not."""
     rng = random.Random(num_workers)
-    delays = [rng.uniform(0, 0.25) for _ in range(20)]
-    pause = 1.1 * sum(delays) / (ROWS // 8)  # so much for each batch that no kill comes too late
+    delays = [rng.uniform(0, 0.25) for _ in range(count)]
+    pause = 1.1 * sum(delays) / (ROWS // 16)  # so much for each batch that no kill comes too late
     call = {"out": str(path), "rows": ROWS, "options": {**OPTIONS, "num_workers": num_workers}}
     return [{"delays": delays, "pause": pause, **call}, call]
 
@@ -72,7 +72,7 @@ def ran(tmp_path_factory):
         ballast.touch()
     run(
         path,
-        *kills(path / "killed", 0),
+        *kills(path / "killed", 6, num_workers=0),
         {**once, "processes": 2, "pause": 0.01},
         {**small, "name": "full"},
         {**small, "name": "again", "remove": str(ballast)},
@@ -81,17 +81,17 @@ def ran(tmp_path_factory):
     return path
 
 
-def check_kills(path):
+def check_kills(path, count):
     np.testing.assert_array_equal(result(path), vectors(range(ROWS)))
     whole = {start: file.read_bytes() for start, file in shards(path / "cache").items()}
     assert list(whole) == list(range(0, ROWS, SHARD))
     finished, unfinished = [], 0
-    for i in range(21):
-        computed = noted(path, f"killed-{i}" if i < 20 else "call")
+    for i in range(count + 1):
+        computed = noted(path, f"killed-{i}" if i < count else "call")
         assert computed[0] == 0  # the probe
         left = [row for start in whole if start not in finished for row in range(start, start + SHARD)]
         assert computed[1:] == left[: len(computed[1:])]  # no row of a finished shard, and no row twice
-        if i < 20:
+        if i < count:
             found = shards(path / f"left-{i}")
             assert all(file.read_bytes() == whole[start] for start, file in found.items())
             finished, unfinished = list(found), len(list(path.glob(f"left-{i}/**/unfinished-*")))
@@ -105,15 +105,16 @@ def only_shards(path):
     ]
 
 
-def test_a_call_killed_at_random_moments_goes_on_after_its_last_shard(ran):
-    check_kills(ran / "killed")
+def test_a_call_that_is_killed_goes_on_after_its_last_shard(ran):
+    check_kills(ran / "killed", 6)
     assert only_shards(ran / "killed")
 
 
 @pytest.mark.slow
-def test_a_call_killed_with_its_workers_at_work_goes_on_after_its_last_shard(tmp_path):
-    run(tmp_path, *kills(tmp_path, 2))
-    check_kills(tmp_path)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_call_that_is_killed_at_twenty_moments_goes_on_after_its_last_shard(tmp_path, num_workers):
+    run(tmp_path, *kills(tmp_path, 20, num_workers))
+    check_kills(tmp_path, 20)
     assert only_shards(tmp_path)
 
 
@@ -239,6 +240,18 @@ def test_what_changes_the_vectors_is_computed_anew(settings, tmp_path, name):
 def test_what_does_not_change_the_vectors_is_found(settings, tmp_path, name):
     first, both = keys_of(settings, *SAME[name], tmp_path)
     assert len(first) == 1 and both == first
+
+
+def length(rows):
+    return np.array([[len(row)] for row in rows], np.float32)
+
+
+@pytest.mark.parametrize("rows, shard", [(2049, 2048), (600_000, 2344)])
+def test_no_dataset_has_more_shards_than_datasets_appends_in_a_second(tmp_path, rows, shard):
+    embedded = add_embeddings(numbers(rows), length, batch_size=2048, num_workers=0, cache_dir=str(tmp_path))
+    assert list(shards(tmp_path)) == list(range(0, rows, shard))
+    assert len(shards(tmp_path)) <= 256
+    assert len(embedded) == rows
 
 
 def test_without_caching_nothing_is_written_to_the_cache(tmp_path, monkeypatch):
