@@ -11,7 +11,6 @@ from hf_curriculum.convert import as_dataset
 from hf_curriculum.encoders import Options, resolve
 from hf_curriculum.forward import Forward
 from hf_curriculum.job import EmbeddingJob, Work
-from hf_curriculum.processes import this_process
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -95,7 +94,6 @@ def add_embeddings(
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     encoder, column = resolve(model_id, splits[fit_split(splits)].with_format(None), options)
-    this_process()  # before Forward asks for its device
     forward = Forward(encoder, dtype)
     vectors = {name: EmbeddingJob(split, column, forward, work).run() for name, split in splits.items()}
     embedded = {

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
 
 from hf_curriculum.encoders.base import Encoder, Prepared
+from hf_curriculum.processes import this_process
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Forward:
         if dtype != "auto" and dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
         self.encoder = encoder
-        self.device: torch.device = PartialState().device
+        self.device: torch.device = this_process().device
         if dtype == "auto":
             half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
             dtype = "float32" if self.device.type == "cpu" else half

@@ -139,7 +139,13 @@ class EmbeddingJob:
         vectors = np.zeros((window.stop - window.start, self.dim), np.float32)
         bad = dict(window.bad)
         if window.good:
-            found = self.forward(window.prepared, len(window.good))
+            try:
+                found = self.forward(window.prepared, len(window.good))
+            except Exception as error:
+                raise RuntimeError(
+                    f"The model failed on rows {window.start} to {window.stop - 1} of column {self.column!r}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
             if found.shape[1] != self.dim:
                 raise ValueError(
                     f"The model returned vectors of length {found.shape[1]} for rows from {window.start} on, and of "

@@ -14,11 +14,12 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset, Features
 from datasets.table import MemoryMappedTable, concat_tables
 
-from hf_curriculum.processes import this_process
+from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BATCH_ROWS = 2048
 
 
 class ShardFolder:
@@ -55,8 +56,8 @@ class ShardFolder:
         """
         schema = self.features.arrow_schema
         with self._appears_whole(start) as file, pa.ipc.new_stream(file, schema) as writer:
-            for table in tables:
-                writer.write_table(table.cast(schema))
+            for batch in _gathered(tables):
+                writer.write_table(batch.cast(schema))
 
     def read(self) -> Dataset:
         """All shards as one dataset on their files."""
@@ -77,11 +78,12 @@ class ShardFolder:
             logger.info("The processes do not share %s: %d shards travel between them.", self.path, len(lacking))
         for start in sorted(lacking):
             owner = next(rank for rank, gone in enumerate(missing) if start not in gone)
-            parcel = [self._file(start).read_bytes() if state.process_index == owner else None]
-            (content,) = broadcast_object_list(parcel, from_process=owner)
-            if start in missing[state.process_index]:
-                with self._appears_whole(start) as file:
-                    file.write(content)
+            with agree("sharing finished shards"):
+                parcel = [self._file(start).read_bytes() if state.process_index == owner else None]
+                (content,) = broadcast_object_list(parcel, from_process=owner)
+                if start in missing[state.process_index]:
+                    with self._appears_whole(start) as file:
+                        file.write(content)
 
     def sweep(self) -> None:
         """Once all shards are there, remove what killed calls left unfinished."""
@@ -121,3 +123,18 @@ class ShardFolder:
             f"The disk of {self.path} is full. {done} of {len(self.starts)} shards are finished and kept: make room "
             "and call again, or pass another cache_dir",
         )
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of the tables in fewer, larger ones.
+
+    A shard of small record batches is slow to read, and to look at the head of each maps the whole file into memory.
+    """
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= _BATCH_ROWS:
+            yield pa.concat_tables(held).combine_chunks()
+            held = []
+    if held:
+        yield pa.concat_tables(held).combine_chunks()

@@ -21,7 +21,7 @@ class Window:
     Attributes:
         start: First row.
         stop: Row after the last.
-        good: Rows that could be read, counted from ``start``, in the order of ``prepared``.
+        good: Rows that could be read and prepared, counted from ``start``, in the order of ``prepared``.
         bad: What is wrong with each of the others, by row counted from ``start``.
         prepared: The good rows in batches.
     """
@@ -69,17 +69,34 @@ class Windows(torch.utils.data.Dataset[Window]):
 
     def __getitem__(self, index: int) -> Window:
         start, stop = self.ranges[index]
-        good, bad, samples = [], {}, []
+        samples: dict[int, Any] = {}
+        bad: dict[int, str] = {}
         for position, row in enumerate(self.rows[start:stop][self.column]):
-            try:
-                samples.append(self.encoder.read(row))
-                good.append(position)
-            except ModuleNotFoundError:
-                raise  # not the row's fault
-            except Exception as error:
-                bad[position] = str(error) if isinstance(error, BadRow) else f"{type(error).__name__}: {error}"
-        prepared = self.encoder.prepare(samples, self.batch_size) if samples else Prepared([])
-        return Window(start, stop, good, bad, prepared)
+            with _blame(position, bad):
+                samples[position] = self.encoder.read(row)
+        try:
+            prepared = self._prepare(samples)
+        except Exception:  # of one row, it may be: which?
+            for position, sample in samples.items():
+                with _blame(position, bad):
+                    self._prepare({position: sample})
+            samples = {position: sample for position, sample in samples.items() if position not in bad}
+            prepared = self._prepare(samples)
+        return Window(start, stop, list(samples), bad, prepared)
+
+    def _prepare(self, samples: dict[int, Any]) -> Prepared:
+        return self.encoder.prepare(list(samples.values()), self.batch_size) if samples else Prepared([])
+
+
+@contextmanager
+def _blame(position: int, bad: dict[int, str]) -> Iterator[None]:
+    """Note what goes wrong in the block as the fault of the row at this position."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise  # not the row's fault
+    except Exception as error:
+        bad[position] = str(error) if isinstance(error, BadRow) else f"{type(error).__name__}: {error}"
 
 
 def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Generator[Window, None, None]:

@@ -153,6 +153,11 @@ def transform(row):
     return torch.tensor([float(row), 1.0])
 
 
+def careless(row):
+    values = [float(row), 1.0]
+    return values if int(row) % 10 == 7 else torch.tensor(values)  # a list cannot be stacked
+
+
 class Breaks(torch.nn.Module):
     """Gives what is no number for some rows."""
 
@@ -177,6 +182,7 @@ def whole(row):
         (Breaks([0.0]), whole, [0], "the model returned a NaN or infinite number"),
         (Breaks([3.0, 12.0], torch.inf), whole, [3, 12], "the model returned a NaN or infinite number"),
         (Breaks([20.0]), transform, [7, 17, 20, 27], "ArithmeticError: 7 has no number"),
+        (Breaks([]), careless, [7, 17, 27], "TypeError: expected Tensor as element 0 in argument 0, but got list"),
     ],
 )
 def test_rows_of_a_module_are_named_or_left_out(tmp_path, caplog, model, function, bad, cause, num_workers):

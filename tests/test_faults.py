@@ -254,6 +254,12 @@ def test_no_dataset_has_more_shards_than_datasets_appends_in_a_second(tmp_path, 
     assert len(embedded) == rows
 
 
+def test_a_shard_is_written_in_few_record_batches(tmp_path):
+    embedded = add_embeddings(numbers(5000), length, batch_size=10, num_workers=0, cache_dir=str(tmp_path))
+    assert embedded.data.column("embedding").num_chunks == 3
+    assert embedded["embedding"][:] == [[len(str(i))] for i in range(5000)]
+
+
 def test_without_caching_nothing_is_written_to_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     datasets.disable_caching()
@@ -416,6 +422,7 @@ def test_batches_are_halved_until_memory_suffices(tmp_path, caplog, out_of_memor
 
 
 def test_an_error_that_is_not_of_memory_is_not_tried_again(tmp_path, caplog):
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+    failed = "^The model failed on rows 0 to 49 of column 'text': RuntimeError: mat1 and mat2$"
+    with pytest.raises(RuntimeError, match=failed):
         add_embeddings(numbers(50), Greedy(RuntimeError("mat1 and mat2")), transform=number, cache_dir=str(tmp_path))
     assert "Out of memory" not in caplog.text

@@ -36,13 +36,12 @@ def folder(tmp_path_factory):
     return path
 
 
-def own_memory(process):
-    """MB that a process holds; pages of files, which the kernel maps and drops as it likes, are not counted."""
+def resident(process):
+    """MB of memory that a process occupies, with the pages of the files that it has mapped."""
     try:
-        memory = process.memory_info()
+        return process.memory_info().rss / 2**20
     except psutil.NoSuchProcess:
         return 0
-    return (memory.rss - memory.shared) / 2**20
 
 
 def peaks(folder, rows, num_workers):
@@ -52,8 +51,8 @@ def peaks(folder, rows, num_workers):
     with open(folder / "output.txt", "w") as output:
         child = psutil.Popen(words, env=environment(folder), stdout=output, stderr=output)
     while child.poll() is None:
-        own.append(own_memory(child))
-        worker += [own_memory(process) for process in child.children()] if num_workers else []
+        own.append(resident(child))
+        worker += [resident(process) for process in child.children()] if num_workers else []
         time.sleep(0.01)
     assert child.returncode == 0, (folder / "output.txt").read_text()
     return max(own), max(worker)

@@ -71,7 +71,13 @@ def test_every_extra_that_the_code_names_brings_what_it_asks_for():
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "require_extra"
     ]
     asked = {(call["extra"].value, call["module"].value.partition(".")[0]) for call in calls}
-    assert asked == {("image", "skimage"), ("audio", "soundfile"), ("audio", "soxr"), ("plot", "matplotlib")}
+    assert asked == {
+        ("image", "skimage"),
+        ("audio", "soundfile"),
+        ("audio", "soxr"),
+        ("plot", "matplotlib"),
+        ("video", "av"),
+    }
     for extra, module in asked:
         package = {"skimage": "scikit-image"}.get(module, module)
         brought = [line for line in requires("hf-curriculum") if f"extra == '{extra}'" in line.replace('"', "'")]

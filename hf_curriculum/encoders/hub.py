@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from datasets.fingerprint import Hasher
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -93,12 +94,11 @@ class HubEncoder:
         return self.model.config.to_dict(), weights_of(self.model)
 
 
-def weights_of(model: torch.nn.Module) -> dict[str, Any]:
-    """Weights by name as numpy arrays, for hashing."""
-    state = model.state_dict()
+def weights_of(model: torch.nn.Module) -> dict[str, str]:
+    """A hash of each weight by its name, made one by one, so that no second copy of the model is held."""
     return {
-        name: tensor.detach().cpu().contiguous().view(torch.uint8).numpy() if tensor.ndim else tensor.item()
-        for name, tensor in state.items()
+        name: Hasher.hash_bytes([tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data])
+        for name, tensor in model.state_dict().items()
     }
 
 

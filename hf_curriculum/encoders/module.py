@@ -22,7 +22,7 @@ class CallableEncoder:
 
     def __init__(self, embed: Any, transform: Callable[[Any], torch.Tensor] | None = None) -> None:
         self.model = embed.eval() if isinstance(embed, torch.nn.Module) else None
-        self.embed = embed.encode if hasattr(embed, "encode") else embed
+        self.function = None if self.model is not None else embed
         self.transform = transform
         self.record: dict[str, Any] = {"model_id": getattr(embed, "__qualname__", type(embed).__qualname__)}
 
@@ -38,7 +38,8 @@ class CallableEncoder:
 
     def encode(self, inputs: Any) -> torch.Tensor:
         """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        output = self.embed(inputs)
+        embed = self.function if self.model is None else self.model
+        output = getattr(embed, "encode", embed)(inputs)
         vectors = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output, np.float32))
         if vectors.ndim != 2 or len(vectors) != len(inputs):
             raise ValueError(
@@ -49,4 +50,4 @@ class CallableEncoder:
 
     def identity(self) -> Any:
         """The module with its weights and settings, or the function."""
-        return self.embed if self.model is None else self.model, self.transform
+        return self.function if self.model is None else self.model, self.transform
