@@ -511,7 +511,7 @@ def test_tfidf_of_words_that_it_was_not_fitted_on_is_zero(sentences):
 
 @pytest.mark.parametrize("texts", [["", ""], [" . ", "!"], ["a", "b c"]])
 def test_tfidf_without_words_says_so(texts):
-    with pytest.raises(ValueError, match="builtin/tfidf found no words in the 2 texts: empty vocabulary"):
+    with pytest.raises(ValueError, match="builtin/tfidf found no words in the texts: empty vocabulary"):
         encoder("builtin/tfidf", Dataset.from_dict({"text": texts}))
 
 

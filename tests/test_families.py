@@ -498,6 +498,22 @@ def test_audio_is_read_at_the_rate_of_the_model_in_one_channel(rate, layout, tol
     np.testing.assert_allclose(samples[800:-800], expected[800:-800], atol=tolerance)  # the ends ring
 
 
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+def test_audio_that_libsndfile_does_not_know_is_read_too(tmp_path, rate):
+    path = str(tmp_path / "tones.m4a")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=rate, layout="stereo", bit_rate=128_000)
+        channels = np.stack([tone(440, rate, 2), tone(900, rate, 2)])
+        frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout="stereo")
+        frame.rate = rate
+        container.mux([*stream.encode(frame), *stream.encode()])
+    samples = read_audio({"bytes": Path(path).read_bytes(), "path": None}, 16_000)
+    assert samples.size == pytest.approx(32_000, abs=0.3 * 16_000)  # the codec fills up its blocks
+    strength = np.abs(np.fft.rfft(samples[8_000:24_000]))  # a second: one number a Hz
+    assert set(np.argsort(strength)[-2:]) == {440, 900}
+    assert strength[440] == pytest.approx(0.25 * 8_000, rel=0.05)
+
+
 def test_a_column_may_mix_rates_channels_and_formats(saved):
     clip = tone(440, 16_000)
     other = [

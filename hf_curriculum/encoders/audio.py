@@ -34,9 +34,7 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
     """
     if row is None or row["bytes"] is None and row["path"] is None:
         raise BadRow("the audio is null")
-    soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
-    source = row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
-    samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    samples, rate = _decoded(row)
     mono: NDArray[np.float32] = samples.mean(axis=1)
     if mono.size == 0:
         raise BadRow("the audio has no samples")
@@ -46,6 +44,37 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
         soxr = require_extra("soxr", extra="audio", purpose="Resampling audio")
         mono = np.asarray(soxr.resample(mono, rate, sampling_rate), dtype=np.float32)
     return np.pad(mono, (0, max(0, math.ceil(_SHORTEST * sampling_rate) - mono.size)))
+
+
+def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
+    """Samples, shape ``(samples, channels)``, and their rate in Hz."""
+    soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
+    try:
+        samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
+        return samples, rate
+    except soundfile.LibsndfileError as unknown:
+        try:
+            return _decoded_by_ffmpeg(row)
+        except ModuleNotFoundError as missing:
+            raise BadRow(f"{unknown} If it is neither WAV, FLAC, OGG nor MP3: {missing}") from unknown
+        except Exception as damaged:
+            raise unknown from damaged
+
+
+def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
+    """The same for AAC and all that libsndfile does not know."""
+    av = require_extra("av", extra="video", purpose="Reading this format")
+    floats = av.AudioResampler(format="fltp")
+    with av.open(_source(row)) as container:
+        rate = container.streams.audio[0].rate
+        frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in floats.resample(frame)]
+    if not frames:
+        raise BadRow("the audio has no samples")
+    return np.concatenate(frames, axis=1).T, rate
+
+
+def _source(row: Any) -> Any:
+    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
 
 
 class AudioEncoder(HubEncoder):

@@ -107,7 +107,7 @@ class TfidfEncoder(_ReadyEncoder):
         try:
             counts = self.vectorizer.fit_transform(texts)
         except ValueError as error:
-            raise ValueError(f"builtin/tfidf found no words in the {len(texts)} texts: {error}") from error
+            raise ValueError(f"builtin/tfidf found no words in the texts: {error}") from error
         self.svd = TruncatedSVD(n_components=min(128, counts.shape[1]), random_state=seed).fit(counts)
 
     def read(self, row: str | None) -> str:

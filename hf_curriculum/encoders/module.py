@@ -38,7 +38,7 @@ class CallableEncoder:
 
     def encode(self, inputs: Any) -> torch.Tensor:
         """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        embed = self.function if self.model is None else self.model
+        embed: Any = self.function if self.model is None else self.model
         output = getattr(embed, "encode", embed)(inputs)
         vectors = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output, np.float32))
         if vectors.ndim != 2 or len(vectors) != len(inputs):
