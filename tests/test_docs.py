@@ -34,7 +34,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty
+from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty, add_embeddings
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -336,3 +336,40 @@ def test_a_schedule_of_ones_own_is_taken_as_it_is():
     names = {}
     execute("trainers.md", "A schedule of your own", names)
     assert names["curriculum"].schedule(0.25) == 0.5
+
+
+# embedding.md
+
+
+def test_an_encoder_of_ones_own_embeds_undecoded_images_and_rows(digits):
+    texts = Dataset.from_dict({"text": ["a bb a", "ccc"]})
+    names = {
+        "dataset": digits.select(range(20)),
+        "texts": texts,
+        "module": torch.nn.Flatten(),
+        "to_tensor": lambda image: torch.from_numpy(np.asarray(image, np.float32)),
+    }
+    first, second = blocks("embedding.md", "Your own encoder")
+    exec(first, names)
+    pixels = [np.asarray(image, np.float32).ravel() for image in digits.select(range(20))["image"]]
+    np.testing.assert_array_equal(names["embedded"]["embedding"][:], pixels)
+    exec(second, names)
+    assert names["embedded"]["embedding"][:] == [[0, 2, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
+
+
+def test_rows_that_cannot_be_embedded_have_no_difficulty(tiny_bert):
+    texts = ["red cat", None, "blue dog", " ", "green bird"]
+    names = {"damaged": Dataset.from_dict({"text": texts}), "model_id": tiny_bert, "add_difficulty": add_difficulty}
+    execute("embedding.md", "Rows that cannot be embedded", names)
+    assert [row is None for row in names["scored"]["difficulty"]] == [False, True, False, True, False]
+
+
+def test_long_texts_are_averaged_over_their_windows(tiny_bert, caplog):
+    names = {"texts": Dataset.from_dict({"text": ["red cat", "blue dog " * 500]}), "model_id": tiny_bert}
+    names["add_embeddings"] = add_embeddings
+    execute("embedding.md", "Long inputs", names)
+    assert "cut" not in caplog.text
+    cut = add_embeddings(names["texts"], tiny_bert)
+    assert "1 of 2 rows" in caplog.text
+    first, second = np.abs(np.subtract(names["embedded"]["embedding"][:], cut["embedding"][:])).max(axis=1)
+    assert first < 1e-6 < second
