@@ -112,7 +112,7 @@ def start_and_kill(run, processes, victim, delay, saving):
         assert parent.wait(timeout=120) != 0
     finally:
         if parent.poll() is None:
-            parent.terminate()  # torchrun ends its ranks
+            parent.terminate()  # the launcher ends its ranks
 
 
 @pytest.mark.slow
