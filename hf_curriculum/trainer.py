@@ -242,7 +242,8 @@ class _Resume(TrainerCallback):
                 "the trainer to go on from this step under the new settings."
             )
         if changed:
-            logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            if state.is_world_process_zero:
+                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
             self.trainer._coverage = Coverage(sampler, state.global_step)
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])

@@ -40,6 +40,7 @@ def run_all(runs, processes):
         command(runs, processes), env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def keyed(curriculum, name):
@@ -198,10 +199,12 @@ def two_processes(tmp_path_factory, cut):
         "cut_dispatched": dispatch | {"stop": STOP},
         "resumed_dispatched": dispatch | {"resume": checkpoint["cut_dispatched"], "ignore_data_skip": True},
         "from_one_process": half | {"resume": checkpoint["one"]},
+        "changed": half | {"resume": checkpoint["cut"], "seed": 3, "allow_changed_resume": True},
     }
     if not TRANSFORMERS_4:
         runs["from_one_process_and_twice_the_batch"] = half | {"resume": str(cut)}
-    run_all([{"out": str(path / name), **run} for name, run in runs.items()], 2)
+    stderr = run_all([{"out": str(path / name), **run} for name, run in runs.items()], 2)
+    (path / "stderr.txt").write_text(stderr)
     assert stream(path / "whole", 2) == drawn(reference(8), range(40))
     assert stream(path / "cut", 2) == drawn(reference(8), range(STOP))
     return path
@@ -220,6 +223,11 @@ def two_processes(tmp_path_factory, cut):
 )
 def test_two_processes_resumed_inside_a_later_epoch_continue_the_stream(two_processes, name):
     assert stream(two_processes / name, 2) == drawn(reference(8), range(STOP, 40))
+
+
+def test_one_of_two_processes_warns_that_the_training_went_otherwise(two_processes):
+    assert stream(two_processes / "changed", 2) == drawn(reference(8, seed=3), range(STOP, 40))
+    assert (two_processes / "stderr.txt").read_text().count("joins a training that went otherwise") == 1
 
 
 @pytest.mark.slow
