@@ -275,6 +275,18 @@ def test_a_training_can_be_prolonged(tmp_path):
     assert stream(tmp_path / "long") == drawn(reference(8, curriculum=curriculum), range(25, 40))
 
 
+def test_a_length_that_leaves_the_warmup_as_it_is_can_change(tmp_path, cut):
+    train(tmp_path, resume=str(cut), max_steps=41)  # half of it, to the nearest step, is 20 too
+    assert stream(tmp_path) == drawn(reference(8), range(STOP, 41))
+
+
+def test_rows_grouped_by_length_depend_on_the_length_of_the_training(tmp_path):
+    options = {"curriculum": {"warmup_steps": 20}, "group_by_length": True}
+    train(tmp_path / "cut", stop=STOP, **options)
+    with pytest.raises(ValueError, match="group_by_length was .*'total_steps': 40} and is .*'total_steps': 60}"):
+        train(tmp_path / "long", resume=str(tmp_path / "cut" / f"checkpoint-{STOP}"), max_steps=60, **options)
+
+
 def test_an_epoch_that_a_callback_ends_early_is_followed_by_the_next_step(tmp_path):
     train(tmp_path, end_epoch=5, max_steps=18)  # two epochs, since one takes 13
     assert stream(tmp_path) == drawn(reference(8, max_steps=18), range(18))
@@ -359,7 +371,7 @@ CHANGES = {name: ({"curriculum": {name: value}}, message) for name, (value, mess
     "difficulties": ({"dataset": scored(seed=1)}, f"difficulties was {CHECKSUM} and is {CHECKSUM}"),
     "rows": ({"rows": 90}, "rows was 100 and is 90"),
     "accumulation": ({"gradient_accumulation_steps": 2}, "total_batch_size was 8 and is 16"),
-    "max_steps": ({"max_steps": 60}, "warmup_steps was 20 and is 30"),
+    "max_steps": ({"max_steps": 60}, r"was 20 and is 30, a share .*\(max_steps or .*: total_steps was 40 and is 60\."),
     "group_by_length": ({"group_by_length": True}, "group_by_length was None and is {'lengths': "),
 }
 
@@ -396,6 +408,15 @@ def test_a_function_of_the_same_name_is_told_from_another_by_what_it_returns(tmp
     train(tmp_path / "resumed", resume=checkpoint, curriculum={"schedule": power(1)})
     sampler = reference(8, curriculum={"schedule": power(1)})
     assert stream(tmp_path / "resumed") == drawn(sampler, range(STOP, 40))
+
+
+def test_a_share_that_changed_is_not_laid_to_the_length_of_the_training(tmp_path, cut):
+    train(tmp_path / "cut", stop=STOP, curriculum={"warmup_steps": 30})
+    checkpoint = str(tmp_path / "cut" / f"checkpoint-{STOP}")
+    with pytest.raises(ValueError, match=r"curriculum: warmup_steps was 30 and is 20\. Set"):
+        train(tmp_path / "from_steps", resume=checkpoint)
+    with pytest.raises(ValueError, match=r"curriculum: warmup_steps was 20 and is 10\. Set"):
+        train(tmp_path / "from_share", resume=str(cut), curriculum={"warmup_steps": 0.25})
 
 
 def test_all_that_changed_is_named(tmp_path, cut):
@@ -440,6 +461,7 @@ def test_the_checkpoint_holds_what_the_rows_depend_on(cut):
         "rows": 100,
         "total_batch_size": 8,
         "group_by_length": None,
+        "total_steps": 40,
     }
     assert keyed(cut, "coverage")["steps"] == 15  # the last log
 
