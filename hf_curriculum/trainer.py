@@ -108,6 +108,14 @@ class CurriculumMixin(_Base):
                     f"Set it to one of {list(choices)}."
                 )
 
+        if self.accelerator.use_stateful_dataloader and self.args.dataloader_num_workers:
+            # The rows of the first epoch would be those of step 0, or of the training before (accelerate issue 4204).
+            raise ValueError(
+                "With use_stateful_dataloader, accelerate starts the workers before the checkpoint is read, so a "
+                "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
+                "use_stateful_dataloader off: the curriculum resumes exactly without it."
+            )
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer
 from worker_training import (
     SEED,
     TRANSFORMERS_4,
@@ -30,7 +31,7 @@ from worker_training import (
     train,
 )
 
-from hf_curriculum import CurriculumSampler
+from hf_curriculum import CurriculumSampler, CurriculumTrainer
 
 STOP = 17  # of 40 steps, 13 an epoch, 20 of warm-up: inside an epoch that is not the first, and inside the warm-up
 
@@ -312,6 +313,26 @@ def test_a_callback_state_of_the_checkpoint_can_be_restored(tmp_path, cut):
     assert stream(tmp_path) == drawn(reference(8), range(STOP, 40))
 
 
+class StatefulLoaders(CurriculumTrainer):
+    """Switches on what TrainingArguments has no option for."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.accelerator.dataloader_config.use_stateful_dataloader = True
+
+
+@pytest.mark.parametrize("ignore", [False, True], ids=["skip", "ignore_data_skip"])
+def test_a_stateful_loader_continues_the_stream(tmp_path, cut, ignore):
+    trainer = train(tmp_path, trainer_class=StatefulLoaders, resume=str(cut), ignore_data_skip=ignore)
+    assert type(trainer.callback_handler.train_dataloader.base_dataloader).__name__ == "StatefulDataLoader"
+    assert stream(tmp_path) == drawn(reference(8), range(STOP, 40))
+
+
+def test_a_stateful_loader_with_workers_draws_too_early_and_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="use_stateful_dataloader.*Set dataloader_num_workers=0"):
+        train(tmp_path, trainer_class=StatefulLoaders, dataloader_num_workers=2)
+
+
 # --- what a resume costs ------------------------------------------------------------------------------------------
 
 
@@ -467,7 +488,7 @@ def test_the_checkpoint_holds_what_the_rows_depend_on(cut):
 
 
 def test_the_curriculum_joins_the_checkpoint_of_a_plain_trainer(tmp_path, caplog):
-    train(tmp_path / "plain", stop=STOP, plain=True)
+    train(tmp_path / "plain", stop=STOP, trainer_class=Trainer)
     with caplog.at_level(logging.WARNING, "hf_curriculum"):
         train(tmp_path / "joined", resume=str(tmp_path / "plain" / f"checkpoint-{STOP}"), stop=30)
     assert "joins a training that went otherwise up to step 17" in caplog.text
@@ -486,7 +507,7 @@ def test_the_curriculum_joins_the_checkpoint_of_a_plain_trainer(tmp_path, caplog
 
 
 def test_a_plain_trainer_takes_the_checkpoint_of_the_curriculum(tmp_path, cut):
-    assert train(tmp_path, resume=str(cut), plain=True).state.global_step == 40
+    assert train(tmp_path, resume=str(cut), trainer_class=Trainer).state.global_step == 40
 
 
 # --- logs ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, CurriculumTrainer
 
@@ -103,7 +103,7 @@ def train(
     limit_from=0,
     augment=False,
     group_by_length=False,
-    plain=False,
+    trainer_class=CurriculumTrainer,
     allow_changed_resume=None,
     **options,
 ):
@@ -130,7 +130,7 @@ def train(
     if isinstance(curriculum, dict):
         own["curriculum"] = CurriculumConfig(**curriculum)
     model = NotingModel(out / f"rows-{RANK}.txt", pause, limit, limit_from)
-    trainer = (Trainer if plain else CurriculumTrainer)(
+    trainer = trainer_class(
         model=model,
         args=TrainingArguments(**(defaults | options)),
         train_dataset=dataset,
