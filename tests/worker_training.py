@@ -89,6 +89,21 @@ def read_global_generators(batch):
     return {"row": batch["row"]}
 
 
+def arguments(output_dir, **options):
+    """Those of 40 steps of 8 rows, unless the options say otherwise."""
+    defaults = {
+        "per_device_train_batch_size": 8,
+        "max_steps": 40,
+        "logging_steps": 5,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "seed": SEED,
+    }
+    return TrainingArguments(output_dir=str(output_dir), **(defaults | options))
+
+
 def train(
     out,
     *,
@@ -110,19 +125,8 @@ def train(
     """Train, and leave in ``out``: checkpoints, rows-RANK.txt, pid-RANK and, at the end, end-RANK.json."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    defaults = {
-        "output_dir": str(out),
-        "per_device_train_batch_size": 8,
-        "max_steps": 40,
-        "logging_steps": 5,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "seed": SEED,
-    }
     if group_by_length:
-        defaults |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
+        options |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
     dataset = scored(rows) if dataset is None else dataset
     if augment:
         dataset.set_transform(read_global_generators)
@@ -132,7 +136,7 @@ def train(
     model = NotingModel(out / f"rows-{RANK}.txt", pause, limit, limit_from)
     trainer = trainer_class(
         model=model,
-        args=TrainingArguments(**(defaults | options)),
+        args=arguments(**{"output_dir": out, **options}),
         train_dataset=dataset,
         callbacks=[Follow(out, stop, end_epoch)],
         **{name: value for name, value in own.items() if value is not None},
