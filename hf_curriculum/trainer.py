@@ -108,6 +108,14 @@ class CurriculumMixin(_Base):
                     f"Set it to one of {list(choices)}."
                 )
 
+        if self.accelerator.use_stateful_dataloader and self.args.dataloader_num_workers:
+            # The rows of the first epoch would be those of step 0, or of the training before (accelerate issue 4204).
+            raise ValueError(
+                "With use_stateful_dataloader, accelerate starts the workers before the checkpoint is read, so a "
+                "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
+                "use_stateful_dataloader off: the curriculum resumes exactly without it."
+            )
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
@@ -230,11 +238,7 @@ class _Resume(TrainerCallback):
             sampler.resumed_step = state.global_step
         settings = _settings(sampler, self.trainer._difficulty)
         before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
-        changed = [
-            f"{name} was {before['settings'].get(name)!r} and is {value!r}"
-            for name, value in settings.items()
-            if before["settings"].get(name) != value
-        ]
+        changed = _changes(before["settings"], settings)
         if changed and before["settings"] and not self.trainer.allow_changed_resume:
             raise ValueError(
                 f"Cannot resume at step {state.global_step}, since the rows of each step would not be those of the "
@@ -242,7 +246,8 @@ class _Resume(TrainerCallback):
                 "the trainer to go on from this step under the new settings."
             )
         if changed:
-            logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            if state.is_world_process_zero:
+                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
             self.trainer._coverage = Coverage(sampler, state.global_step)
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])
@@ -273,6 +278,8 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, A
     if callable(sampler.config.schedule):
         planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
         settings["schedule"] += f" {_checksum(planned)}"
+    if isinstance(sampler.config.warmup_steps, float):
+        settings["total_steps"] = sampler.total_steps
     if sampler.lengths is not None:
         settings["group_by_length"] = {
             "lengths": _checksum(sampler.lengths),
@@ -280,6 +287,19 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, A
             "total_steps": sampler.total_steps,
         }
     return settings
+
+
+def _changes(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """What is not as before, in words; of the length of the training, only whether it changed the warm-up, a share."""
+    changed = {
+        name: f"{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in settings.items()
+        if before.get(name) != value
+    }
+    length = changed.pop("total_steps", None)
+    if length and "warmup_steps" in changed and "total_steps" in before:
+        changed["warmup_steps"] += f", a share of the training (max_steps or num_train_epochs): {length}"
+    return list(changed.values())
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -201,6 +201,44 @@ def test_rows_without_an_embedding_are_left_out(feature):
         np.testing.assert_array_equal(there, [row in (0, 2, 4) for row in rows])
 
 
+class InBulk(Dataset):
+    """Refuses to give its rows one by one, which takes over a minute for 500,000 of them."""
+
+    def __getitem__(self, key):
+        assert not isinstance(key, int)
+        return super().__getitem__(key)
+
+    def __iter__(self):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda dataset: dataset,
+        lambda dataset: dataset.shuffle(seed=0),
+        lambda dataset: dataset.sort("key"),
+        lambda dataset: dataset.select(range(0, len(dataset), 3)),
+        lambda dataset: dataset.shuffle(seed=0).select(range(1000)).flatten_indices(),
+    ],
+    ids=["as_it_is", "shuffle", "sort", "select", "flattened"],
+)
+def test_difficulties_are_read_in_bulk_and_follow_their_rows(move):
+    numbers = np.arange(100_000)
+    difficulty = np.random.default_rng(0).random(numbers.size, np.float32)
+    dataset = move(Dataset(pa.table({"row": numbers, "key": numbers[::-1] % 1000, "c": difficulty})))
+    dataset.__class__ = InBulk  # only now, since shuffle and the others return a Dataset
+    rows = dataset.with_format("arrow")[:]["row"].to_numpy()
+    np.testing.assert_array_equal(read_difficulty(dataset, "c"), difficulty[rows])
+
+
+def test_rows_that_are_read_one_by_one_would_be_noticed():
+    dataset = InBulk(pa.table({"c": [0.5, 0.25]}))
+    for read in (list, np.array, lambda lazy: lazy[1]):
+        with pytest.raises(AssertionError):
+            read(dataset["c"])
+
+
 # --- read_embeddings ----------------------------------------------------------------------------------------------
 
 MATRIX = np.array([[0, 1, 2], [-3, 4, 5], [6, 7, -8], [1, 0, 1]], np.float32)

@@ -1,10 +1,8 @@
 """The code of docs/*.md runs as it is written, section by section; only the reader's own things are filled in."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +31,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from worker_training import environment, launch
 
 from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty, add_embeddings
 
@@ -159,13 +158,11 @@ json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].pr
 def test_accelerate_loop_on_two_processes(tmp_path, done):
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(tests=str(Path(__file__).parent), done=done))
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path) as parent:
+    with subprocess.Popen([*launch(2), str(script)], env=environment(), cwd=tmp_path) as parent:
         try:
             assert parent.wait(timeout=300) == 0
         finally:
-            parent.terminate()  # torchrun ends its ranks
+            parent.terminate()  # the launcher ends its ranks
     ranks = [np.reshape(json.loads((tmp_path / f"rank{rank}.json").read_text()), (-1, 2, 1, 4)) for rank in (0, 1)]
     together = np.concatenate(ranks, axis=2).reshape(-1)  # step, batch of the step, process, row
     sampler = CurriculumSampler(

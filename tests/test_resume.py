@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer
 from worker_training import (
     SEED,
     TRANSFORMERS_4,
@@ -30,7 +31,7 @@ from worker_training import (
     train,
 )
 
-from hf_curriculum import CurriculumSampler
+from hf_curriculum import CurriculumSampler, CurriculumTrainer
 
 STOP = 17  # of 40 steps, 13 an epoch, 20 of warm-up: inside an epoch that is not the first, and inside the warm-up
 
@@ -40,6 +41,7 @@ def run_all(runs, processes):
         command(runs, processes), env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def keyed(curriculum, name):
@@ -112,7 +114,7 @@ def start_and_kill(run, processes, victim, delay, saving):
         assert parent.wait(timeout=120) != 0
     finally:
         if parent.poll() is None:
-            parent.terminate()  # torchrun ends its ranks
+            parent.terminate()  # the launcher ends its ranks
 
 
 @pytest.mark.slow
@@ -198,10 +200,12 @@ def two_processes(tmp_path_factory, cut):
         "cut_dispatched": dispatch | {"stop": STOP},
         "resumed_dispatched": dispatch | {"resume": checkpoint["cut_dispatched"], "ignore_data_skip": True},
         "from_one_process": half | {"resume": checkpoint["one"]},
+        "changed": half | {"resume": checkpoint["cut"], "seed": 3, "allow_changed_resume": True},
     }
     if not TRANSFORMERS_4:
         runs["from_one_process_and_twice_the_batch"] = half | {"resume": str(cut)}
-    run_all([{"out": str(path / name), **run} for name, run in runs.items()], 2)
+    stderr = run_all([{"out": str(path / name), **run} for name, run in runs.items()], 2)
+    (path / "stderr.txt").write_text(stderr)
     assert stream(path / "whole", 2) == drawn(reference(8), range(40))
     assert stream(path / "cut", 2) == drawn(reference(8), range(STOP))
     return path
@@ -220,6 +224,11 @@ def two_processes(tmp_path_factory, cut):
 )
 def test_two_processes_resumed_inside_a_later_epoch_continue_the_stream(two_processes, name):
     assert stream(two_processes / name, 2) == drawn(reference(8), range(STOP, 40))
+
+
+def test_one_of_two_processes_warns_that_the_training_went_otherwise(two_processes):
+    assert stream(two_processes / "changed", 2) == drawn(reference(8, seed=3), range(STOP, 40))
+    assert (two_processes / "stderr.txt").read_text().count("joins a training that went otherwise") == 1
 
 
 @pytest.mark.slow
@@ -267,6 +276,18 @@ def test_a_training_can_be_prolonged(tmp_path):
     assert stream(tmp_path / "long") == drawn(reference(8, curriculum=curriculum), range(25, 40))
 
 
+def test_a_length_that_leaves_the_warmup_as_it_is_can_change(tmp_path, cut):
+    train(tmp_path, resume=str(cut), max_steps=41)  # half of it, to the nearest step, is 20 too
+    assert stream(tmp_path) == drawn(reference(8), range(STOP, 41))
+
+
+def test_rows_grouped_by_length_depend_on_the_length_of_the_training(tmp_path):
+    options = {"curriculum": {"warmup_steps": 20}, "group_by_length": True}
+    train(tmp_path / "cut", stop=STOP, **options)
+    with pytest.raises(ValueError, match="group_by_length was .*'total_steps': 40} and is .*'total_steps': 60}"):
+        train(tmp_path / "long", resume=str(tmp_path / "cut" / f"checkpoint-{STOP}"), max_steps=60, **options)
+
+
 def test_an_epoch_that_a_callback_ends_early_is_followed_by_the_next_step(tmp_path):
     train(tmp_path, end_epoch=5, max_steps=18)  # two epochs, since one takes 13
     assert stream(tmp_path) == drawn(reference(8, max_steps=18), range(18))
@@ -290,6 +311,26 @@ def test_grouping_by_length_resumes_inside_a_window(tmp_path):
 def test_a_callback_state_of_the_checkpoint_can_be_restored(tmp_path, cut):
     train(tmp_path, resume=str(cut), restore_callback_states_from_checkpoint=True)
     assert stream(tmp_path) == drawn(reference(8), range(STOP, 40))
+
+
+class StatefulLoaders(CurriculumTrainer):
+    """Switches on what TrainingArguments has no option for."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.accelerator.dataloader_config.use_stateful_dataloader = True
+
+
+@pytest.mark.parametrize("ignore", [False, True], ids=["skip", "ignore_data_skip"])
+def test_a_stateful_loader_continues_the_stream(tmp_path, cut, ignore):
+    trainer = train(tmp_path, trainer_class=StatefulLoaders, resume=str(cut), ignore_data_skip=ignore)
+    assert type(trainer.callback_handler.train_dataloader.base_dataloader).__name__ == "StatefulDataLoader"
+    assert stream(tmp_path) == drawn(reference(8), range(STOP, 40))
+
+
+def test_a_stateful_loader_with_workers_draws_too_early_and_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="use_stateful_dataloader.*Set dataloader_num_workers=0"):
+        train(tmp_path, trainer_class=StatefulLoaders, dataloader_num_workers=2)
 
 
 # --- what a resume costs ------------------------------------------------------------------------------------------
@@ -351,7 +392,7 @@ CHANGES = {name: ({"curriculum": {name: value}}, message) for name, (value, mess
     "difficulties": ({"dataset": scored(seed=1)}, f"difficulties was {CHECKSUM} and is {CHECKSUM}"),
     "rows": ({"rows": 90}, "rows was 100 and is 90"),
     "accumulation": ({"gradient_accumulation_steps": 2}, "total_batch_size was 8 and is 16"),
-    "max_steps": ({"max_steps": 60}, "warmup_steps was 20 and is 30"),
+    "max_steps": ({"max_steps": 60}, r"was 20 and is 30, a share .*\(max_steps or .*: total_steps was 40 and is 60\."),
     "group_by_length": ({"group_by_length": True}, "group_by_length was None and is {'lengths': "),
 }
 
@@ -388,6 +429,15 @@ def test_a_function_of_the_same_name_is_told_from_another_by_what_it_returns(tmp
     train(tmp_path / "resumed", resume=checkpoint, curriculum={"schedule": power(1)})
     sampler = reference(8, curriculum={"schedule": power(1)})
     assert stream(tmp_path / "resumed") == drawn(sampler, range(STOP, 40))
+
+
+def test_a_share_that_changed_is_not_laid_to_the_length_of_the_training(tmp_path, cut):
+    train(tmp_path / "cut", stop=STOP, curriculum={"warmup_steps": 30})
+    checkpoint = str(tmp_path / "cut" / f"checkpoint-{STOP}")
+    with pytest.raises(ValueError, match=r"curriculum: warmup_steps was 30 and is 20\. Set"):
+        train(tmp_path / "from_steps", resume=checkpoint)
+    with pytest.raises(ValueError, match=r"curriculum: warmup_steps was 20 and is 10\. Set"):
+        train(tmp_path / "from_share", resume=str(cut), curriculum={"warmup_steps": 0.25})
 
 
 def test_all_that_changed_is_named(tmp_path, cut):
@@ -432,12 +482,13 @@ def test_the_checkpoint_holds_what_the_rows_depend_on(cut):
         "rows": 100,
         "total_batch_size": 8,
         "group_by_length": None,
+        "total_steps": 40,
     }
     assert keyed(cut, "coverage")["steps"] == 15  # the last log
 
 
 def test_the_curriculum_joins_the_checkpoint_of_a_plain_trainer(tmp_path, caplog):
-    train(tmp_path / "plain", stop=STOP, plain=True)
+    train(tmp_path / "plain", stop=STOP, trainer_class=Trainer)
     with caplog.at_level(logging.WARNING, "hf_curriculum"):
         train(tmp_path / "joined", resume=str(tmp_path / "plain" / f"checkpoint-{STOP}"), stop=30)
     assert "joins a training that went otherwise up to step 17" in caplog.text
@@ -456,7 +507,7 @@ def test_the_curriculum_joins_the_checkpoint_of_a_plain_trainer(tmp_path, caplog
 
 
 def test_a_plain_trainer_takes_the_checkpoint_of_the_curriculum(tmp_path, cut):
-    assert train(tmp_path, resume=str(cut), plain=True).state.global_step == 40
+    assert train(tmp_path, resume=str(cut), trainer_class=Trainer).state.global_step == 40
 
 
 # --- logs ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 import math
 import random
+import tracemalloc
+from collections import deque
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -179,6 +182,22 @@ def test_global_random_state_neither_matters_nor_moves():
         assert after == (random.random(), np.random.random(), torch.rand(1).item())  # noqa: NPY002
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_no_list_of_an_epoch_is_made(epoch):
+    n = 4_000_000
+    sampler = sampler_of(n, 8, n // 8)  # epoch 0 is drawn, epoch 1 walked
+    sampler.set_epoch(epoch)
+    tracemalloc.start()
+    try:
+        rows = iter(sampler)
+        assert 0 <= next(rows) < n
+        deque(islice(rows, 300_000), maxlen=0)  # some 20 blocks
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak < n  # bytes; an array of all rows takes 8 for each, a list 36
+    finally:
+        tracemalloc.stop()
+
+
 # --- seeds --------------------------------------------------------------------------------------------------------
 
 WARM_AND_UNIFORM = pytest.mark.parametrize("step", [0, 10, 19, 20, 500])
@@ -265,6 +284,19 @@ def test_draws_from_many_rows_follow_the_weights(family, order):
             level = difficulty[rows[0]]
             tied = rows[difficulty[rows] == level]
             assert stats.kstest(tied, np.flatnonzero(difficulty == level)).pvalue > ALPHA
+
+
+def test_draws_from_more_rows_than_float32_can_count_follow_the_weights():
+    n, draws = 2**24 + 1, 200_000
+    difficulty = np.random.default_rng(0).random(n, np.float32)
+    config = CurriculumConfig(initial_fraction=0.2, warmup_steps=10)
+    sampler = CurriculumSampler(difficulty, config, total_batch_size=draws)
+    groups = np.arange(n) * 8 // n * 4 + np.searchsorted([0.1, 0.2, 0.4], difficulty)  # by row, then by difficulty
+    for step in (0, 5, 10):
+        weights = np.exp(-difficulty.astype(float) / sampler.temperature(step))
+        weights /= weights.sum()
+        assert -np.expm1(n * np.log1p(-weights)).mean() == pytest.approx(sampler.effective_fraction(step), abs=1e-5)
+        assert fit(groups[sampler.indices(step)], np.bincount(groups, weights)) > ALPHA
 
 
 @pytest.mark.parametrize("n", [6, 50_000])

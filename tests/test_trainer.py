@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from scipy.stats import chisquare
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from worker_training import arguments
 
 from hf_curriculum import (
     CurriculumConfig,
@@ -39,20 +40,6 @@ class Recorder(torch.nn.Module):
 def scored(rows=ROWS, seed=0, **columns) -> Dataset:
     difficulty = np.random.default_rng(seed).beta(2, 3, rows).astype(np.float32)
     return Dataset.from_dict({"row": list(range(rows)), "difficulty": difficulty, **columns})
-
-
-def arguments(path, **options) -> TrainingArguments:
-    defaults = {
-        "per_device_train_batch_size": 8,
-        "max_steps": 40,
-        "logging_steps": 5,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "seed": 7,
-    }
-    return TrainingArguments(output_dir=str(path), **(defaults | options))
 
 
 def train(path, dataset=None, curriculum=None, resume=None, callbacks=None, **options):

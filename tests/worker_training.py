@@ -1,7 +1,7 @@
 """Trainings that note in files which rows reached the model; as a script, for tests that start processes.
 
 ``python worker_training.py '[{"out": ..., "rows": 50, "max_steps": 8}, ...]'`` calls :func:`train` with each set of
-options in turn. Under ``torchrun`` it does so on all ranks, in one process group.
+options in turn. Under ``accelerate launch`` it does so on all ranks, in one process group.
 """
 
 import gc
@@ -20,7 +20,7 @@ from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, CurriculumTrainer
 
@@ -89,6 +89,21 @@ def read_global_generators(batch):
     return {"row": batch["row"]}
 
 
+def arguments(output_dir, **options):
+    """Those of 40 steps of 8 rows, unless the options say otherwise."""
+    defaults = {
+        "per_device_train_batch_size": 8,
+        "max_steps": 40,
+        "logging_steps": 5,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "seed": SEED,
+    }
+    return TrainingArguments(output_dir=str(output_dir), **(defaults | options))
+
+
 def train(
     out,
     *,
@@ -103,26 +118,15 @@ def train(
     limit_from=0,
     augment=False,
     group_by_length=False,
-    plain=False,
+    trainer_class=CurriculumTrainer,
     allow_changed_resume=None,
     **options,
 ):
     """Train, and leave in ``out``: checkpoints, rows-RANK.txt, pid-RANK and, at the end, end-RANK.json."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    defaults = {
-        "output_dir": str(out),
-        "per_device_train_batch_size": 8,
-        "max_steps": 40,
-        "logging_steps": 5,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "seed": SEED,
-    }
     if group_by_length:
-        defaults |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
+        options |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
     dataset = scored(rows) if dataset is None else dataset
     if augment:
         dataset.set_transform(read_global_generators)
@@ -130,9 +134,9 @@ def train(
     if isinstance(curriculum, dict):
         own["curriculum"] = CurriculumConfig(**curriculum)
     model = NotingModel(out / f"rows-{RANK}.txt", pause, limit, limit_from)
-    trainer = (Trainer if plain else CurriculumTrainer)(
+    trainer = trainer_class(
         model=model,
-        args=TrainingArguments(**(defaults | options)),
+        args=arguments(**{"output_dir": out, **options}),
         train_dataset=dataset,
         callbacks=[Follow(out, stop, end_epoch)],
         **{name: value for name, value in own.items() if value is not None},
@@ -205,15 +209,34 @@ def logged(logs, prefix="curriculum/"):
     }
 
 
+def launch(processes):
+    """Command line that runs a script on so many CPU processes, in :func:`environment`; the script comes after it.
+
+    With ``--cpu``, ``accelerate launch`` would ask MPI for the processes and start one where there is no MPI
+    (accelerate issue 2741). So it gets ``--multi_gpu``, and the processes learn from their environment to use the CPU.
+    """
+    if processes == 1:
+        return [sys.executable]
+    options = {
+        "num_processes": processes,
+        "num_machines": 1,
+        "mixed_precision": "no",
+        "dynamo_backend": "no",
+        "main_process_port": 0,  # a free one, since tests may run at the same time
+    }
+    options = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
+
+
 def command(runs, processes=1):
     """Command line that makes these runs."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [sys.executable, *(torchrun if processes > 1 else []), __file__, json.dumps(runs)]
+    return [*launch(processes), __file__, json.dumps(runs)]
 
 
 def environment():
     """Environment of a child process."""
-    return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    cpu = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | cpu
 
 
 if __name__ == "__main__":
