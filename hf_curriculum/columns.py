@@ -20,6 +20,7 @@ from datasets import (
 )
 from numpy.typing import NDArray
 
+_ROWS_AT_ONCE = 65_536
 SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
 
 
@@ -110,16 +111,17 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     return np.ma.masked_array(values, null) if array.null_count else values
 
 
-def read_embeddings(dataset: Dataset, column: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The embeddings as a matrix.
+def read_embeddings(dataset: Dataset, column: str) -> tuple[list[NDArray[np.floating]], NDArray[np.bool_]]:
+    """The embeddings as a matrix in parts.
 
     Args:
         dataset: Has the column, a list of numbers of one length.
         column: Its name.
 
     Returns:
-        Embeddings of the rows that have one, float32, shape ``(n, dim)``, a view of the Arrow memory where the column
-        is one float32 chunk; and which rows these are, bool, shape ``(N,)``.
+        Embeddings of the rows that have one, a matrix of shape ``(n, dim)`` for each Arrow chunk, in the type of the
+        column, and a view of the Arrow memory unless rows of the chunk are null; and which rows these are, bool, shape
+        ``(N,)``.
 
     Raises:
         ValueError: If the column is missing, null in all rows, is not a list of numbers of one length, or has a value
@@ -139,13 +141,14 @@ def read_embeddings(dataset: Dataset, column: str) -> tuple[NDArray[np.float32],
             f"Embeddings in column {column!r} must have one length: row {rows[0]} has {lengths[0]:.0f} numbers, "
             f"row {rows[odd[0]]} has {lengths[odd[0]]:.0f}."
         )
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in array.chunks]
-    matrix = (flat[0] if len(flat) == 1 else np.concatenate(flat)).reshape(rows.size, -1)
-    if matrix.dtype == object or matrix.shape[1] == 0:
+    dim = int(lengths[0])
+    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in array.chunks if chunk.null_count < len(chunk)]
+    if dim == 0 or flat[0].dtype == object:
         raise ValueError(f"Column {column!r} holds {array.type}, not embeddings (a list of numbers a row).")
-    matrix = matrix.astype(np.float32, copy=False)
-    require_finite(matrix, f"Embedding in column {column!r}", rows)
-    return matrix, there
+    blocks = [numbers.reshape(-1, dim) for numbers in flat]
+    for block, first in zip(blocks, np.cumsum([0, *map(len, blocks)]), strict=False):
+        require_finite(block, f"Embedding in column {column!r}", rows[first:])
+    return blocks, there
 
 
 def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
@@ -209,11 +212,14 @@ def read_lengths(dataset: Dataset, length_column: str, input_column: str) -> NDA
 
 def require_finite(matrix: NDArray[np.floating], what: str, rows: NDArray[np.integer[Any]] | None = None) -> None:
     """Raise a ``ValueError`` that names the first row with a NaN or infinite number; ``rows`` are their numbers."""
-    # A sum is finite if its terms are (float64 cannot overflow on float32 terms): one pass, no mask of the full size.
-    bad = np.flatnonzero(~np.isfinite(matrix.sum(axis=1, dtype=np.float64)))
-    if bad.size:
+    bad: list[int] = []
+    for start in range(0, len(matrix), _ROWS_AT_ONCE):
+        part = matrix[start : start + _ROWS_AT_ONCE].astype(np.float32, copy=False)  # where 1e39 is infinite, too
+        # A sum is finite if its terms are (float64 cannot overflow on float32 terms): no mask of the full size.
+        bad += (start + np.flatnonzero(~np.isfinite(part.sum(axis=1, dtype=np.float64)))).tolist()
+    if bad:
         row = bad[0] if rows is None else rows[bad[0]]
-        raise ValueError(f"{what} has a NaN or infinite number in row {row} ({bad.size} such rows).")
+        raise ValueError(f"{what} has a NaN or infinite number in row {row} ({len(bad)} such rows).")
 
 
 def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Mapping[str, Any]) -> Dataset:

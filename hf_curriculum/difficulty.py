@@ -1,5 +1,6 @@
 """From distances and clusters to difficulties in [0, 1]."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 NORMALIZATIONS = ("minmax", "rank", None)
 _KNOTS = 1001
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
+_ZERO = 1e-6  # as do distances below this from 0
 
 
 def fit_normalizer(
@@ -23,15 +25,15 @@ def fit_normalizer(
 
     Returns:
         Ascending quantiles, float32, shape ``(K, Q)``: ``Q`` is 2 for ``"minmax"`` (lowest and highest distance), 1001
-        for ``"rank"``, 0 for ``None``. Clusters without rows have 0.
+        for ``"rank"``, 0 for ``None``. A cluster of one row, which is no measure of others, and one without rows
+        have -1, below all distances.
     """
     knots = {"minmax": 2, "rank": _KNOTS, None: 0}[normalize]
-    quantiles = np.zeros((n_clusters, knots), np.float32)
+    quantiles = np.full((n_clusters, knots), -1, np.float32)
     if knots:
-        order = np.argsort(cluster, kind="stable")
-        used, starts = np.unique(cluster[order], return_index=True)
-        for k, rows in zip(used, np.split(order, starts[1:]), strict=True):
-            quantiles[k] = np.quantile(distance[rows], np.linspace(0, 1, knots))
+        for k, rows in _rows_by_cluster(cluster):
+            if rows.size > 1:
+                quantiles[k] = np.quantile(distance[rows], np.linspace(0, 1, knots))
     return quantiles
 
 
@@ -47,17 +49,38 @@ def difficulty_of(
 
     Returns:
         float32, shape ``(N,)``. With two quantiles ``(d - min) / (max - min)``, with more the quantile level of ``d``
-        (the lowest of a tie), both clipped to ``[0, 1]`` and 0 in a cluster of one distance; without quantiles, the
-        distance itself.
+        (the lowest of a tie), both clipped to ``[0, 1]``; in a cluster of one distance 0 up to it and 1 beyond it;
+        without quantiles, the distance itself.
     """
     if quantiles.shape[1] == 0:
         return distance.astype(np.float32)
     levels = np.linspace(0, 1, quantiles.shape[1])
-    difficulty = np.zeros(distance.size, np.float32)
-    order = np.argsort(cluster, kind="stable")
-    used, starts = np.unique(cluster[order], return_index=True)
-    for k, rows in zip(used, np.split(order, starts[1:]), strict=True):
+    difficulty = np.empty(distance.size, np.float32)
+    for k, rows in _rows_by_cluster(cluster):
         knots, first = np.unique(quantiles[k], return_index=True)
         if knots[-1] - knots[0] > _SPREAD * knots[-1]:
             difficulty[rows] = np.interp(distance[rows], knots, levels[first], right=1)
+        else:
+            difficulty[rows] = distance[rows] > _end(knots[-1])
     return difficulty
+
+
+def count_outside(
+    distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], quantiles: NDArray[np.float32]
+) -> int:
+    """Rows whose distance is not between the lowest and the highest quantile of their cluster; rounding is allowed."""
+    if quantiles.shape[1] == 0:
+        return 0
+    low, high = quantiles[cluster, 0], quantiles[cluster, -1]
+    return int(np.sum((distance < low * (1 - _SPREAD)) | (distance > _end(high))))
+
+
+def _end(highest: Any) -> Any:
+    """What is farther is out of a cluster whose farthest row is at this distance; rounding is no reason."""
+    return highest * (1 + _SPREAD) + _ZERO
+
+
+def _rows_by_cluster(cluster: NDArray[np.integer[Any]]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    order = np.argsort(cluster, kind="stable")
+    used, starts = np.unique(cluster[order], return_index=True)
+    yield from zip(used.tolist(), np.split(order, starts[1:]), strict=True)

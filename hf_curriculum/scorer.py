@@ -1,15 +1,23 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
-from hf_curriculum.clusters import assign, choose_k, cluster_grid, davies_bouldin, kmeans, to_tensor
-from hf_curriculum.columns import require_finite
-from hf_curriculum.difficulty import NORMALIZATIONS, difficulty_of, fit_normalizer
+from hf_curriculum.choice import choose_k, cluster_grid
+from hf_curriculum.clusters import assign, davies_bouldin, kmeans
+from hf_curriculum.columns import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.points import Points, Space
+
+logger = logging.getLogger(__name__)
+
+_TINY_CLUSTER = 0.1  # of the mean size
 
 
 @dataclass(frozen=True)
@@ -20,15 +28,21 @@ class Scores:
         cluster: Index of the nearest centroid, int32, shape ``(N,)``.
         distance: Distance to it in the space of the standardised embeddings, float32, shape ``(N,)``.
         difficulty: Distance normalised inside the cluster, 0 = prototype, float32 in [0, 1], shape ``(N,)``.
+        outside: Rows whose distance is outside the range that their cluster had in ``fit``, and so clipped.
     """
 
     cluster: NDArray[np.int32]
     distance: NDArray[np.float32]
     difficulty: NDArray[np.float32]
+    outside: int
 
 
 class DifficultyScorer:
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
+
+    A cluster of one row, or of less than a tenth of the mean cluster's rows, has no prototype, since an outlier that
+    owns a cluster would be at distance 0 of it: its rows are scored against the nearest other prototype, at the end
+    of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
 
     Args:
         n_clusters: Number of clusters K; with labels, in each class. ``None`` chooses it by the lowest Davies-Bouldin
@@ -39,6 +53,8 @@ class DifficultyScorer:
         standardize: Bring each dimension to mean 0 and standard deviation 1 first. Default ``True``.
         l2_normalize: Then bring each embedding to length 1. Default ``True``.
         seed: Seed of k-means. Default 42.
+        clusterer: A scikit-learn estimator with ``cluster_centers_``, such as ``MiniBatchKMeans(100)``, instead of our
+            k-means; it gets all embeddings in memory. Not together with ``n_clusters`` or ``cluster_range``.
 
     Raises:
         ValueError: If an option is outside its range.
@@ -61,6 +77,7 @@ class DifficultyScorer:
         standardize: bool = True,
         l2_normalize: bool = True,
         seed: int = 42,
+        clusterer: Any = None,
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
@@ -68,14 +85,15 @@ class DifficultyScorer:
             raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
-        if n_clusters is not None and cluster_range is not None:
-            raise ValueError("Pass n_clusters, or cluster_range to choose it, not both.")
+        if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
+            raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
         self.n_clusters = n_clusters
         self.cluster_range = cluster_range
         self.normalize = normalize
         self.standardize = standardize
         self.l2_normalize = l2_normalize
         self.seed = seed
+        self.clusterer = clusterer
 
     def check_rows(self, n: int) -> None:
         """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for."""
@@ -83,43 +101,50 @@ class DifficultyScorer:
         if wanted > n:
             raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
 
-    def fit(self, embeddings: ArrayLike, labels: ArrayLike | None = None) -> "DifficultyScorer":
+    def fit(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> "DifficultyScorer":
         """Learn the centroids, and the range of distances around each.
 
+        Under ``accelerate launch`` all processes have to call, with the same embeddings: they divide the work.
+
         Args:
-            embeddings: Finite numbers, shape ``(N, dim)``.
+            embeddings: Finite numbers, shape ``(N, dim)``; any float type.
             labels: Class of each row, shape ``(N,)``; clusters are then found inside each class.
 
         Returns:
             The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
-            ``None``, ``n_clusters_``, ``davies_bouldin_`` and ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels).
+            ``None``, ``n_clusters_``, ``outliers_`` (rows of clusters that are too small for a prototype),
+            ``davies_bouldin_`` (with labels the mean over the classes; ``None`` for one cluster) and
+            ``davies_bouldin_curve_`` (index by candidate; empty with labels).
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
                 match them.
         """
-        matrix = _as_matrix(embeddings)
-        self.check_rows(len(matrix))
-        # Not by numpy, whose float32 sums leave a constant dimension with a tiny deviation instead of 0.
-        raw = to_tensor(matrix)
-        scale, mean = torch.std_mean(raw, dim=0, correction=0)
-        self.mean_ = mean.numpy() if self.standardize else np.zeros(matrix.shape[1], np.float32)
-        self.scale_ = torch.where(scale > 0, scale, 1).numpy() if self.standardize else np.ones_like(self.mean_)
-        points = self._transform(raw)
+        points = _as_points(embeddings)
+        self.check_rows(len(points))
+        self.space_ = _space_of(points, self.standardize, self.l2_normalize)
         self.davies_bouldin_curve_: dict[int, float] = {}
         self.centroid_labels_: NDArray[Any] | None = None
+        points = points.inside(self.space_)
         if labels is None:
-            self.centroids_ = self._cluster(points)
+            found = [self._fit_class(points)]
         else:
-            self._fit_classes(points, _as_labels(labels, len(matrix)))
+            classes, members = _members(_as_labels(labels, len(points)))
+            found = [self._fit_class(points.select(rows)) for rows in members]
+            self.centroid_labels_ = np.repeat(classes, [len(centroids) for centroids, *_ in found])
+            self.davies_bouldin_curve_ = {}  # each class has its own
+        centroids, quantiles, indices, outliers = zip(*found, strict=True)
+        self.centroids_ = torch.cat(centroids)
+        self.quantiles_ = np.concatenate(quantiles)
         self.n_clusters_ = len(self.centroids_)
-        cluster, distance = self._nearest(points, labels)
-        self.davies_bouldin_ = davies_bouldin(self.centroids_, cluster, distance) if self.n_clusters_ > 1 else None
-        self.quantiles_ = fit_normalizer(distance.numpy(), cluster.numpy(), self.n_clusters_, self.normalize)
+        self.outliers_ = sum(outliers)
+        there = [index for index in indices if index is not None]
+        self.davies_bouldin_ = float(np.mean(there)) if there else None
+        if self.outliers_:
+            logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
 
-    def score(self, embeddings: ArrayLike, labels: ArrayLike | None = None) -> Scores:
+    def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
         """Score rows against the fitted prototypes.
 
         Args:
@@ -127,28 +152,66 @@ class DifficultyScorer:
             labels: Class of each row, shape ``(N,)``; needed if the scorer was fitted with labels.
 
         Returns:
-            Cluster, distance and difficulty of each row; distances outside the range seen in ``fit`` give 0 or 1.
+            Cluster, distance and difficulty of each row; distances outside the range seen in ``fit`` give 0 or 1, and
+            are counted.
 
         Raises:
             ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
         """
         if not hasattr(self, "centroids_"):
             raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
-        matrix = _as_matrix(embeddings)
-        if matrix.shape[1] != self.mean_.size:
+        points = _as_points(embeddings)
+        if points.dim != self.centroids_.shape[1]:
             raise ValueError(
-                f"The scorer was fitted on {self.mean_.size} dimensions, got embeddings of {matrix.shape[1]}."
+                f"The scorer was fitted on {self.centroids_.shape[1]} dimensions, got embeddings of {points.dim}."
             )
-        cluster, distance = self._nearest(self._transform(to_tensor(matrix)), labels)
-        difficulty = difficulty_of(distance.numpy(), cluster.numpy(), self.quantiles_)
-        return Scores(cluster.numpy().astype(np.int32), distance.numpy(), difficulty)
+        cluster, distance = self._nearest(points.inside(self.space_), labels)
+        beyond = count_outside(distance, cluster, self.quantiles_)
+        if beyond:
+            logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
+        return Scores(cluster, distance, difficulty_of(distance, cluster, self.quantiles_), beyond)
 
-    def _transform(self, points: torch.Tensor) -> torch.Tensor:
-        if self.standardize:
-            points = (points - to_tensor(self.mean_)) / to_tensor(self.scale_)
-        return torch.nn.functional.normalize(points, dim=1) if self.l2_normalize else points
+    def __call__(
+        self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
+    ) -> dict[str, Any]:
+        """Scores of some rows, for ``dataset.map(scorer, batched=True)``; streams too.
 
-    def _cluster(self, points: torch.Tensor) -> torch.Tensor:
+        Args:
+            batch: Columns of a batch, or one row. Rows whose embedding is null get null scores.
+            embedding_column: Column of the embeddings; pass another by ``fn_kwargs``. Default ``"embedding"``.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``.
+        """
+        rows, single = batch[embedding_column], False
+        labels = batch[label_column] if label_column else None
+        if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
+            rows, labels, single = [rows], None if labels is None else [labels], True
+        there = [i for i, row in enumerate(rows) if row is not None]
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
+        if there:
+            scores = self.score([rows[i] for i in there], None if labels is None else [labels[i] for i in there])
+            for name, column in columns.items():
+                for i, value in zip(there, getattr(scores, name), strict=True):
+                    column[i] = value
+        return {name: column[0] for name, column in columns.items()} if single else columns
+
+    def _fit_class(self, points: Points) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
+        """Prototypes of some rows, the quantiles of the distances to each, the index, and the number of outliers."""
+        centroids = self._cluster(points)
+        cluster, distance = assign(points, centroids)
+        index = davies_bouldin(centroids, cluster, distance) if len(centroids) > 1 else None
+        counts = np.bincount(cluster, minlength=len(centroids))
+        kept = _with_prototype(counts)
+        inside = kept[cluster]
+        position = np.cumsum(kept) - 1
+        quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), self.normalize)
+        return centroids[torch.from_numpy(kept)], quantiles, index, int(np.sum(~inside))
+
+    def _cluster(self, points: Points) -> torch.Tensor:
+        if self.clusterer is not None:
+            return _centers_of(self.clusterer, points, self.seed)
         k = self.n_clusters
         if k is None:
             k, self.davies_bouldin_curve_ = (
@@ -163,27 +226,18 @@ class DifficultyScorer:
         # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
         return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
 
-    def _fit_classes(self, points: torch.Tensor, labels: NDArray[Any]) -> None:
-        classes, inverse = np.unique(labels, return_inverse=True)
-        found = [self._cluster(points[torch.from_numpy(inverse == c)]) for c in range(len(classes))]
-        self.davies_bouldin_curve_ = {}  # each class has its own
-        self.centroids_ = torch.cat(found)
-        self.centroid_labels_ = np.repeat(classes, [len(centroids) for centroids in found])
-
-    def _nearest(self, points: torch.Tensor, labels: ArrayLike | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _nearest(self, points: Points, labels: ArrayLike | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         if self.centroid_labels_ is None:
             return assign(points, self.centroids_)
         if labels is None:
             raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
-        rows = _as_labels(labels, len(points))
-        require_seen(rows, self.centroid_labels_)
-        cluster = torch.empty(len(points), dtype=torch.int64)
-        distance = torch.empty(len(points))
-        for label in np.unique(rows):
-            members = torch.from_numpy(np.flatnonzero(rows == label))
-            own = torch.from_numpy(np.flatnonzero(self.centroid_labels_ == label))
-            nearest, distance[members] = assign(points[members], self.centroids_[own])
-            cluster[members] = own[nearest]
+        found = _as_labels(labels, len(points))
+        require_seen(found, self.centroid_labels_)
+        cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
+        for label, rows in zip(*_members(found), strict=True):
+            own = np.flatnonzero(self.centroid_labels_ == label)
+            nearest, distance[rows] = assign(points.select(rows), self.centroids_[torch.from_numpy(own)])
+            cluster[rows] = own[nearest]
         return cluster, distance
 
 
@@ -194,12 +248,58 @@ def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
 
 
-def _as_matrix(embeddings: ArrayLike) -> NDArray[np.float32]:
-    matrix = np.asarray(embeddings, dtype=np.float32)
+def _with_prototype(counts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Clusters that have rows enough to have a prototype; all that have rows if none has enough."""
+    there = counts > 0
+    large = counts > max(1, _TINY_CLUSTER * counts[there].mean())
+    return large if large.any() else there
+
+
+def _space_of(points: Points, standardize: bool, unit: bool) -> Space:
+    """The space in which distances count, from the mean and the deviation of each dimension."""
+    mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
+    if standardize:
+        origin = points.select(slice(0, 1)).all().cpu().double()  # so that a constant dimension deviates by 0
+        sums, squares = torch.zeros(2, points.dim, dtype=torch.float64)
+        for rows in points.own.chunks():
+            shifted = rows.cpu().double() - origin
+            sums += shifted.sum(0)
+            squares += shifted.square().sum(0)
+        shift = points.total(sums) / len(points)
+        deviation = (points.total(squares) / len(points) - shift.square()).clamp(min=0).sqrt()
+        mean, scale = (origin[0] + shift).float(), torch.where(deviation > 0, deviation, 1).float()
+    return Space(mean, scale, unit)
+
+
+def _centers_of(clusterer: Any, points: Points, seed: int) -> torch.Tensor:
+    """Centroids that a scikit-learn estimator finds; it is not changed itself."""
+    estimator = clone(clusterer)
+    if hasattr(estimator, "n_clusters"):
+        estimator.set_params(n_clusters=min(estimator.n_clusters, len(points)))
+    if getattr(estimator, "random_state", 0) is None:
+        estimator.set_params(random_state=seed)
+    centers = estimator.fit(points.all().cpu().numpy()).cluster_centers_
+    return torch.from_numpy(np.asarray(centers, np.float32))
+
+
+def _members(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    """The classes, and the rows of each."""
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return classes, np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+
+
+def _as_points(embeddings: ArrayLike | Points) -> Points:
+    if isinstance(embeddings, Points):
+        return embeddings
+    if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
+        embeddings = embeddings.float()
+    matrix = np.asarray(embeddings)
+    if matrix.dtype not in (np.float16, np.float32, np.float64):
+        matrix = matrix.astype(np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
-    return matrix
+    return Points.of([matrix])
 
 
 def _is_range(value: object) -> bool:

@@ -24,6 +24,7 @@ from hf_curriculum.columns import (
 )
 from hf_curriculum.convert import as_dataset
 from hf_curriculum.embeddings import AnyDataset, add_embeddings
+from hf_curriculum.points import Points
 from hf_curriculum.scorer import DifficultyScorer, Scores, require_seen
 
 logger = logging.getLogger(__name__)
@@ -83,14 +84,14 @@ def add_difficulty(
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
-    matrix, there = embeddings[reference]
-    scorer.fit(matrix, labels[reference][there] if labels else None)
+    blocks, there = embeddings[reference]
+    scorer.fit(Points.of(blocks, shared=True), labels[reference][there] if labels else None)
     scored = {}
     for name, split in splits.items():
-        matrix, there = embeddings[name]
+        blocks, there = embeddings[name]
         if not there.all():
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
-        scores = scorer.score(matrix, labels[name][there] if labels else None)
+        scores = scorer.score(Points.of(blocks, shared=True), labels[name][there] if labels else None)
         scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
     return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
 

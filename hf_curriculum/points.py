@@ -1,0 +1,125 @@
+"""Embeddings as clustering sees them: read in place, brought to the space of the prototypes a chunk at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object, reduce
+from numpy.typing import NDArray
+
+from hf_curriculum.processes import this_process
+
+_CHUNK = 2048
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Space:
+    """How embeddings are changed before distances count.
+
+    Attributes:
+        mean: Subtracted from each dimension, float32, shape ``(dim,)``.
+        scale: Then divides it, float32, shape ``(dim,)``.
+        unit: Whether each vector is then brought to length 1; a zero vector stays.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    unit: bool
+
+    def change(self, rows: torch.Tensor) -> torch.Tensor:
+        """Bring rows, float32, shape ``(n, dim)``, to this space in place."""
+        rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
+        if self.unit:
+            rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_(min=_TINY))
+        return rows
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows of an embedding matrix that is read in place; only chunks of it are ever copied.
+
+    Attributes:
+        blocks: The matrix in one or more parts, each of shape ``(n, dim)`` and any float dtype.
+        rows: Those of its rows that are meant, ascending.
+        space: What they are brought to; ``None`` leaves them as they are.
+        device: Where they go.
+        shared: Whether all Accelerate processes hold the same points and call together, and so divide the work.
+    """
+
+    blocks: Sequence[NDArray[np.floating[Any]]]
+    rows: NDArray[np.int64]
+    space: Space | None = None
+    device: torch.device = torch.device("cpu")
+    shared: bool = False
+
+    @classmethod
+    def of(cls, blocks: Sequence[NDArray[np.floating[Any]]], shared: bool = False) -> "Points":
+        """All rows of the blocks, for the device of this process."""
+        return cls(blocks, np.arange(sum(map(len, blocks))), None, this_process().device, shared)
+
+    def __len__(self) -> int:
+        return self.rows.size
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.blocks[0].shape[1])
+
+    def inside(self, space: Space) -> "Points":
+        """The same rows in a space."""
+        return replace(self, space=space)
+
+    def select(self, positions: NDArray[np.int64] | slice) -> "Points":
+        """Some of these points, by ascending position."""
+        return replace(self, rows=self.rows[positions])
+
+    def sample(self, size: int, seed: int) -> "Points":
+        """So many of these points at random, in their order; all of them if they are fewer."""
+        if size >= len(self):
+            return self
+        return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False, shuffle=False)))
+
+    @property
+    def own(self) -> "Points":
+        """The share of this process."""
+        if not self._divided:
+            return self
+        rank, processes = this_process().process_index, this_process().num_processes
+        return self.select(slice(rank * len(self) // processes, (rank + 1) * len(self) // processes))
+
+    def total(self, part: torch.Tensor) -> torch.Tensor:
+        """The sum of what the processes found on their shares."""
+        return reduce(part.to(self.device), "sum").to(part.device) if self._divided else part
+
+    def joined(self, part: NDArray[Any]) -> NDArray[Any]:
+        """What the processes found for each point of their shares, one after the other."""
+        return np.concatenate(gather_object([part])) if self._divided else part
+
+    @property
+    def _divided(self) -> bool:
+        """Whether there are enough of them to be worth a word between processes."""
+        return self.shared and len(self) > _CHUNK and this_process().num_processes > 1
+
+    def all(self) -> torch.Tensor:
+        """A copy of all of them, float32, shape ``(n, dim)``, on the device."""
+        starts = np.cumsum([0, *map(len, self.blocks)])
+        cuts = np.searchsorted(self.rows, starts)
+        parts = [
+            self.blocks[i][_indices(self.rows[cuts[i] : cuts[i + 1]] - starts[i])]
+            for i in np.flatnonzero(np.diff(cuts)).tolist()
+        ]
+        rows = torch.from_numpy(np.concatenate(parts, dtype=np.float32)).to(self.device)
+        return rows if self.space is None else self.space.change(rows)
+
+    def chunks(self) -> Iterator[torch.Tensor]:
+        """Copies of a few at a time, in their order."""
+        for start in range(0, len(self), _CHUNK):
+            yield self.select(slice(start, start + _CHUNK)).all()
+
+
+def _indices(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """A slice where the rows are neighbours: read in place, they need not be gathered first."""
+    return slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == rows.size else rows
