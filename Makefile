@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself: Python >= 3.10 with its venv module is all that must be there before.
 PYTHON ?= python3
 BIN := .venv/bin
-TRAINER_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py
+VERSIONED_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py tests/test_families.py
 
 .PHONY: demo test test-slow test-transformers4 quality style
 
@@ -14,8 +14,8 @@ test: .venv/installed  ## the default suite
 test-slow: .venv/installed  ## tests that start processes or train for minutes
 	$(BIN)/pytest -m slow
 
-test-transformers4: .venv-transformers4/installed  ## the trainer's tests with transformers 4
-	.venv-transformers4/bin/pytest -m 'slow or not slow' $(TRAINER_TESTS)
+test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
+	.venv-transformers4/bin/pytest -m 'slow or not slow' $(VERSIONED_TESTS)
 
 quality: .venv/installed  ## what CI checks
 	$(BIN)/ruff check .
