@@ -17,7 +17,7 @@ from hf_curriculum.points import Points, Space
 
 logger = logging.getLogger(__name__)
 
-_TINY_CLUSTER = 0.1  # of the mean size
+_TINY_CLUSTER = 0.25  # of the mean size
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scores:
 class DifficultyScorer:
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
-    A cluster of one row, or of less than a tenth of the mean cluster's rows, has no prototype, since an outlier that
+    A cluster of one row, or of less than a quarter of the mean cluster's rows, has no prototype, since an outlier that
     owns a cluster would be at distance 0 of it: its rows are scored against the nearest other prototype, at the end
     of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
 
