@@ -111,7 +111,8 @@ class Points:
             self.blocks[i][_indices(self.rows[cuts[i] : cuts[i + 1]] - starts[i])]
             for i in np.flatnonzero(np.diff(cuts)).tolist()
         ]
-        rows = torch.from_numpy(np.concatenate(parts, dtype=np.float32)).to(self.device)
+        matrix = np.concatenate(parts, out=np.empty((len(self), self.dim), np.float32))  # in C order
+        rows = torch.from_numpy(matrix).to(self.device)
         return rows if self.space is None else self.space.change(rows)
 
     def chunks(self) -> Iterator[torch.Tensor]:

@@ -108,7 +108,8 @@ class DifficultyScorer:
 
         Args:
             embeddings: Finite numbers, shape ``(N, dim)``; any float type.
-            labels: Class of each row, shape ``(N,)``; clusters are then found inside each class.
+            labels: Class of each row, shape ``(N,)``; clusters are then found inside each class, of ``n`` rows at most
+                ``n / 2``.
 
         Returns:
             The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
@@ -127,10 +128,10 @@ class DifficultyScorer:
         self.centroid_labels_: NDArray[Any] | None = None
         points = points.inside(self.space_)
         if labels is None:
-            found = [self._fit_class(points)]
+            found = [self._fit_class(points, len(points))]
         else:
             classes, members = _members(_as_labels(labels, len(points)))
-            found = [self._fit_class(points.select(rows)) for rows in members]
+            found = [self._fit_class(points.select(rows), max(1, rows.size // 2)) for rows in members]
             self.centroid_labels_ = np.repeat(classes, [len(centroids) for centroids, *_ in found])
             self.davies_bouldin_curve_ = {}  # each class has its own
         centroids, quantiles, indices, outliers = zip(*found, strict=True)
@@ -197,9 +198,9 @@ class DifficultyScorer:
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
-    def _fit_class(self, points: Points) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
-        """Prototypes of some rows, the quantiles of the distances to each, the index, and the number of outliers."""
-        centroids = self._cluster(points)
+    def _fit_class(self, points: Points, most: int) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
+        """At most so many prototypes of some rows, quantiles of the distances to each, index, number of outliers."""
+        centroids = self._cluster(points, most)
         cluster, distance = assign(points, centroids)
         index = davies_bouldin(centroids, cluster, distance) if len(centroids) > 1 else None
         counts = np.bincount(cluster, minlength=len(centroids))
@@ -209,15 +210,15 @@ class DifficultyScorer:
         quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), self.normalize)
         return centroids[torch.from_numpy(kept)], quantiles, index, int(np.sum(~inside))
 
-    def _cluster(self, points: Points) -> torch.Tensor:
+    def _cluster(self, points: Points, most: int) -> torch.Tensor:
         if self.clusterer is not None:
-            return _centers_of(self.clusterer, points, self.seed)
+            return _centers_of(self.clusterer, points, most, self.seed)
         k = self.n_clusters
         if k is None:
             k, self.davies_bouldin_curve_ = (
                 choose_k(points, self._candidates(len(points)), self.seed) if len(points) > 2 else (1, {})
             )
-        return kmeans(points, min(k, len(points)), self.seed)
+        return kmeans(points, min(k, most), self.seed)
 
     def _candidates(self, n: int) -> list[int]:
         if self.cluster_range is None:
@@ -271,11 +272,11 @@ def _space_of(points: Points, standardize: bool, unit: bool) -> Space:
     return Space(mean, scale, unit)
 
 
-def _centers_of(clusterer: Any, points: Points, seed: int) -> torch.Tensor:
+def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
     """Centroids that a scikit-learn estimator finds; it is not changed itself."""
     estimator = clone(clusterer)
     if hasattr(estimator, "n_clusters"):
-        estimator.set_params(n_clusters=min(estimator.n_clusters, len(points)))
+        estimator.set_params(n_clusters=min(estimator.n_clusters, most))
     if getattr(estimator, "random_state", 0) is None:
         estimator.set_params(random_state=seed)
     centers = estimator.fit(points.all().cpu().numpy()).cluster_centers_

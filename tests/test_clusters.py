@@ -9,9 +9,32 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score, davies_bouldin_score, pairwise_distances
 
-from hf_curriculum.clusters import _means, assign, choose_k, cluster_grid, davies_bouldin, kmeans, to_tensor
+from hf_curriculum import choice, clusters
+from hf_curriculum.choice import cluster_grid
+from hf_curriculum.clusters import davies_bouldin, plus_plus
+from hf_curriculum.points import Points
 
 SEEDS = range(5)
+
+
+def in_place(points):
+    return Points.of([np.asarray(points)])
+
+
+def kmeans(points, *args, **options):
+    return clusters.kmeans(in_place(points), *args, **options)
+
+
+def lloyd(points, *args):
+    return clusters.lloyd(in_place(points), *args)
+
+
+def assign(points, centroids):
+    return clusters.assign(in_place(points), centroids)
+
+
+def choose_k(points, *args, **options):
+    return choice.choose_k(in_place(points), *args, **options)
 
 
 def blobs(k, dim=32, rows=30, spread=1.0, seed=0):
@@ -68,18 +91,42 @@ def test_centroids_are_the_means_of_their_rows():
     points, _ = blobs(10, spread=3)
     centroids = kmeans(points, 10, seed=0)
     cluster, _ = assign(points, centroids)
-    np.testing.assert_allclose(centroids, group_means(points, cluster.numpy(), 10), atol=1e-5)
+    np.testing.assert_allclose(centroids, group_means(points, cluster, 10), atol=1e-5)
 
 
 def test_iterations_lower_the_inertia():
     points, _ = blobs(20, dim=8, spread=8)
-    start, one, end = (inertia(points, kmeans(points, 20, 0, iterations)) for iterations in (0, 1, 25))
-    assert start > one > end
+    start = plus_plus(in_place(points), 20, 0)
+    values = [inertia(points, lloyd(points, start, iterations)) for iterations in range(8)]
+    assert values == sorted(values, reverse=True) and values[0] > values[1] > values[7]
+
+
+def test_lloyd_is_that_of_scikit_learn_from_the_same_start():
+    points, _ = blobs(20, dim=8, spread=8)
+    start = plus_plus(in_place(points), 20, 0)
+    expected = KMeans(20, init=start.numpy(), n_init=1, max_iter=300, tol=0).fit(points.numpy())
+    np.testing.assert_allclose(lloyd(points, start, 300), expected.cluster_centers_, atol=1e-4)
+
+
+def test_a_start_on_a_sample_costs_hardly_any_inertia():
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(20_000, 16)).astype(np.float32))
+    ours = kmeans(points, 50, 0)  # three quarters of the iterations see 3,200 of the rows
+    every = lloyd(points, plus_plus(in_place(points), 50, 0), 20)
+    assert inertia(points, ours) <= 1.01 * inertia(points, every)
+
+
+def test_the_first_rows_of_a_start_are_a_start_for_fewer_clusters():
+    points, planted = blobs(8)
+    start = plus_plus(in_place(points), 20, 3)
+    assert torch.equal(plus_plus(in_place(points), 8, 3), start[:8])
+    rows = [int(np.flatnonzero((points == row).all(1))[0]) for row in start]
+    assert len(set(rows)) == 20  # rows of the data, and no row twice
+    assert sorted(planted[rows[:8]]) == list(range(8))  # one of each blob
 
 
 def test_blobs_far_from_the_origin_are_found():
     points, planted = blobs(8, spread=0.5)
-    points = points + 100_000
+    points += 100_000
     assert adjusted_rand_score(planted, assign(points, kmeans(points, 8, 0))[0]) == 1
 
 
@@ -91,25 +138,31 @@ def test_duplicates_give_no_nan_and_lie_on_their_centroids(distinct, k):
     assert centroids.shape == (k, 6)
     assert bool(centroids.isfinite().all())
     cluster, distance = assign(points, centroids)
-    assert len(cluster.unique()) == min(k, distinct)
+    assert len(np.unique(cluster)) == min(k, distinct)
     if k >= distinct:
         assert float(distance.max()) < 1e-6
 
 
 def test_more_rows_than_the_start_samples_are_clustered():
     points, planted = blobs(5, dim=4, rows=4400)
-    assert len(points) > 20_000
     assert adjusted_rand_score(planted, assign(points, kmeans(points, 5, 0))[0]) > 0.999
 
 
-def test_an_empty_cluster_is_put_on_the_farthest_rows():
-    points = rows_of(0, 2, 10, 14, 19)
-    cluster = torch.tensor([0, 0, 3, 3, 3])  # 1 and 2 have lost all rows
-    distance = torch.tensor([1.0, 1.0, 4.5, 0.5, 5.0])
-    means = _means(points, cluster, distance, 4).flatten().tolist()
-    assert means[0] == 1
-    assert sorted(means[1:3]) == [10, 19]
-    assert means[3] == pytest.approx(43 / 3)
+def test_a_centroid_without_rows_goes_beside_one_that_has_most():
+    points = rows_of(*np.linspace(0, 1, 20), 50, 51)
+    start = torch.tensor([[0.5], [50.5], [1e3], [-1e3]])  # the last two are nearest to no row
+    moved = lloyd(points, start, 1).flatten().tolist()
+    assert moved[:2] == pytest.approx([0.5, 50.5], abs=1e-5)
+    assert sorted(moved[2:]) == pytest.approx([0.5 * (1 + 1 / 1024), 50.5 * (1 + 1 / 1024)], abs=1e-5)
+    end = lloyd(points, start, 20)
+    assert len(np.unique(assign(points, end)[0])) == 4
+    assert inertia(points, end) < 0.5 * inertia(points, start[:2])
+
+
+def test_blocks_are_one_matrix():
+    points, _ = blobs(6)
+    apart = Points.of([points[:7].numpy(), points[7:8].numpy(), points[8:].numpy().astype(np.float64)])
+    assert torch.equal(clusters.kmeans(apart, 6, 0), kmeans(points, 6, 0))
 
 
 def test_equal_seeds_give_equal_centroids_and_others_differ():
@@ -148,7 +201,7 @@ def test_assign_is_the_nearest_of_all_centroids(n, k, dim, offset, scale, seed):
     cluster, distance = assign(torch.from_numpy(points), torch.from_numpy(centroids))
     every = np.linalg.norm(points[:, None].astype(np.float64) - centroids[None], axis=2)
     rounding = 1e-6 * max(scale, np.abs(points).max())
-    assert (cluster.dtype, distance.dtype) == (torch.int64, torch.float32)
+    assert (cluster.dtype, distance.dtype) == (np.int32, np.float32)
     np.testing.assert_allclose(distance, every[np.arange(n), cluster], rtol=1e-5, atol=rounding)
     np.testing.assert_allclose(distance, every.min(1), rtol=1e-4, atol=rounding)
 
@@ -180,12 +233,12 @@ def test_davies_bouldin_is_that_of_scikit_learn(n, k, dim, seed):
     centroids = group_means(points, cluster, k).float()
     distance = (points - centroids[cluster]).norm(dim=1)
     expected = davies_bouldin_score(points.numpy(), cluster)
-    assert davies_bouldin(centroids, torch.from_numpy(cluster), distance) == pytest.approx(expected, rel=1e-5)
+    assert davies_bouldin(centroids, cluster, distance.numpy()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_davies_bouldin_by_hand_leaves_out_clusters_without_rows():
     # Mean distances 1 and 2, centroids 10 apart: (1 + 2) / 10 both ways. The third centroid has no rows.
-    index = davies_bouldin(rows_of(0, 10, 1), torch.tensor([0, 0, 1, 1]), torch.tensor([1.0, 1.0, 2.0, 2.0]))
+    index = davies_bouldin(rows_of(0, 10, 1), np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 2.0, 2.0]))
     assert index == pytest.approx(0.3)
 
 
@@ -200,7 +253,7 @@ def test_davies_bouldin_by_hand_leaves_out_clusters_without_rows():
     ],
 )
 def test_davies_bouldin_without_two_clusters_apart_is_the_worst(centroids, cluster, distance):
-    assert davies_bouldin(rows_of(*centroids), torch.tensor(cluster), torch.full((4,), float(distance))) == math.inf
+    assert davies_bouldin(rows_of(*centroids), np.array(cluster), np.full(4, float(distance))) == math.inf
 
 
 # --- the number of clusters ---------------------------------------------------------------------------------------
@@ -252,9 +305,12 @@ def test_curve_is_the_index_of_each_candidate():
     best, curve = choose_k(points, [1, 2, 4, 8], seed=5)
     assert list(curve) == [1, 2, 4, 8]
     assert curve.pop(1) == math.inf
+    start = plus_plus(in_place(points), 8, 5)
     for k, index in curve.items():
-        cluster, _ = assign(points, kmeans(points, k, seed=5))
-        assert index == pytest.approx(davies_bouldin_score(points.numpy(), cluster.numpy()), rel=1e-4)
+        cluster, _ = assign(points, lloyd(points, start[:k], 10))
+        assert index == pytest.approx(
+            davies_bouldin_score(points.numpy(), cluster), rel=0.02
+        )  # centroids may yet move
     assert best == min(curve, key=curve.get)
 
 
@@ -267,23 +323,18 @@ def test_choose_k_takes_a_sample_of_many_rows():
     assert curve[5] != of_all
 
 
-# --- to_tensor ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("planted, rows", [(5, 400), (20, 2000), (200, 40_000)])
+def test_planted_numbers_are_found_on_the_grid_that_rows_of_this_number_get(planted, rows):
+    points, _ = blobs(planted, rows=rows // planted)
+    grid = cluster_grid(rows)
+    nearest = np.argsort([abs(math.log(k / planted)) for k in grid])[:2]
+    assert choose_k(points, grid, seed=0)[0] in [grid[i] for i in nearest]
 
 
-def test_a_writable_matrix_shares_its_memory():
-    matrix = np.zeros((3, 2), np.float32)
-    to_tensor(matrix)[1, 1] = 7
-    assert matrix[1, 1] == 7
-
-
-def test_a_read_only_matrix_is_copied():
-    matrix = np.zeros((3, 2), np.float32)
-    matrix.flags.writeable = False
-    to_tensor(matrix)[1, 1] = 7
-    assert matrix[1, 1] == 0
-
-
-@pytest.mark.parametrize("view", [lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m.T, lambda m: m[::2]])
-def test_any_view_keeps_its_values(view):
-    matrix = view(np.arange(12, dtype=np.float32).reshape(4, 3))
-    np.testing.assert_array_equal(to_tensor(matrix), matrix)
+def test_the_number_is_that_of_an_exhaustive_scan_by_scikit_learn():
+    points, _ = blobs(7, dim=16, spread=4)
+    expected = {}
+    for k in range(2, 21):
+        cluster = KMeans(k, n_init=10, random_state=0).fit_predict(points.numpy())
+        expected[k] = davies_bouldin_score(points.numpy(), cluster)
+    assert choose_k(points, list(range(2, 21)), seed=0)[0] == min(expected, key=expected.get) == 7

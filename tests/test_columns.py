@@ -195,9 +195,9 @@ def test_difficulties_of_several_chunks_are_read():
 def test_rows_without_an_embedding_are_left_out(feature):
     dataset = concatenate_datasets([column([[1, 2], None, [3, 4]], feature), column([None, [5, 6]], feature)])
     for rows in (range(5), [4, 1, 0, 3, 2]):
-        matrix, there = read_embeddings(dataset.select(rows), "c")
+        blocks, there = read_embeddings(dataset.select(rows), "c")
         kept = [row for row in rows if row in (0, 2, 4)]
-        np.testing.assert_array_equal(matrix, [[row + 1, row + 2] for row in kept])
+        np.testing.assert_array_equal(np.concatenate(blocks), [[row + 1, row + 2] for row in kept])
         np.testing.assert_array_equal(there, [row in (0, 2, 4) for row in rows])
 
 
@@ -257,10 +257,10 @@ LISTS = [
 def test_embeddings_of_any_list_of_numbers_are_read(feature):
     dataset = column(MATRIX.astype(int).tolist(), feature)
     for rows in (range(4), range(1, 3), [3, 0, 0, 2]):  # whole, a slice, an indices mapping
-        matrix, there = read_embeddings(dataset.select(rows), "c")
+        blocks, there = read_embeddings(dataset.select(rows), "c")
         assert there.all()
-        assert matrix.dtype == np.float32
-        np.testing.assert_array_equal(matrix, MATRIX[list(rows)])
+        assert blocks[0].dtype == feature.feature.dtype
+        np.testing.assert_array_equal(np.concatenate(blocks), MATRIX[list(rows)])
 
 
 def arrow_floats(dataset) -> np.ndarray:
@@ -269,20 +269,23 @@ def arrow_floats(dataset) -> np.ndarray:
 
 
 @pytest.mark.parametrize("feature", LISTS[:2], ids=str)
-def test_one_float32_chunk_is_read_without_a_copy(feature, tmp_path):
+def test_embeddings_are_read_without_a_copy(feature, tmp_path):
     dataset = column(MATRIX.tolist(), feature)
     dataset.save_to_disk(tmp_path)
     for rows in (dataset, load_from_disk(tmp_path)):
-        matrix, _ = read_embeddings(rows, "c")
-        np.testing.assert_array_equal(matrix, MATRIX)
-        assert np.shares_memory(matrix, arrow_floats(rows))
+        (block,), _ = read_embeddings(rows, "c")
+        np.testing.assert_array_equal(block, MATRIX)
+        assert np.shares_memory(block, arrow_floats(rows))
 
 
-def test_embeddings_of_several_chunks_are_one_matrix():
-    feature = List(Value("float32"), length=3)
+@pytest.mark.parametrize("feature", LISTS[:2], ids=str)
+def test_each_chunk_is_a_block_of_its_own_memory(feature):
     dataset = in_chunks((MATRIX[:1], feature), (MATRIX[1:3], feature), (MATRIX[3:], feature))
-    assert dataset.data.column("c").num_chunks == 3
-    np.testing.assert_array_equal(read_embeddings(dataset, "c")[0], MATRIX)
+    blocks, _ = read_embeddings(dataset, "c")
+    assert [len(block) for block in blocks] == [1, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), MATRIX)
+    for block, chunk in zip(blocks, dataset.data.column("c").chunks, strict=True):
+        assert np.shares_memory(block, chunk.flatten().to_numpy(zero_copy_only=True))
 
 
 @pytest.mark.parametrize(
@@ -523,7 +526,7 @@ def test_numbers_are_cast_to_the_feature_and_embeddings_are_of_fixed_size():
     assert dataset.features["embedding"] == features["embedding"]
     assert dataset.features["embedding"].length == 3
     assert dataset.data.column("embedding").type == pa.list_(pa.float32(), 3)
-    np.testing.assert_array_equal(read_embeddings(dataset, "embedding")[0], MATRIX)
+    np.testing.assert_array_equal(np.concatenate(read_embeddings(dataset, "embedding")[0]), MATRIX)
 
 
 def test_other_values_give_another_fingerprint():

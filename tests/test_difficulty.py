@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.preprocessing import minmax_scale
 
-from hf_curriculum.difficulty import difficulty_of, fit_normalizer
+from hf_curriculum.difficulty import count_outside, difficulty_of, fit_normalizer
 
 NORMALIZE = pytest.mark.parametrize("normalize", ["minmax", "rank", None])
 KNOT = 1e-3  # ranks are read from 1001 quantiles
@@ -25,7 +25,8 @@ def make(n, k, seed, spread=1.0):
 def by_cluster(function, distance, cluster):
     expected = np.zeros(len(distance))
     for c in np.unique(cluster):
-        expected[cluster == c] = function(distance[cluster == c].astype(np.float64))
+        own = distance[cluster == c].astype(np.float64)
+        expected[cluster == c] = function(own) if own.size > 1 else 1
     return expected
 
 
@@ -37,8 +38,8 @@ def rank(distance):
 @pytest.mark.parametrize(
     "normalize, expected",
     [
-        ("minmax", [0, 0.25, 1, 0.5, 0, 1, 0]),
-        ("rank", [0, 1 / 3, 1, 2 / 3, 0, 1, 0]),
+        ("minmax", [0, 0.25, 1, 0.5, 0, 1, 1]),  # a row by itself is no prototype of others
+        ("rank", [0, 1 / 3, 1, 2 / 3, 0, 1, 1]),
         (None, [1, 2, 5, 3, 10, 20, 7]),
     ],
 )
@@ -77,8 +78,8 @@ def test_difficulties_are_in_the_unit_interval_without_a_unit_and_rise_with_the_
         for c in np.unique(cluster):
             nearest_first = np.argsort(distance[cluster == c], kind="stable")
             own = result[cluster == c][nearest_first]
-            assert own[0] == 0  # the prototype
-            assert own[-1] == (1 if own.size > 1 else 0)
+            assert own[0] == (0 if own.size > 1 else 1)  # the prototype
+            assert own[-1] == 1
             assert (np.diff(own) >= 0).all()
 
 
@@ -109,11 +110,27 @@ def test_one_outlier_moves_minmax_but_hardly_rank():
 @pytest.mark.parametrize("normalize", ["minmax", "rank"])
 @pytest.mark.parametrize(
     "distance",
-    [[3], [3, 3], [0, 0, 0], [1, np.nextafter(np.float32(1), 2)], [1.2000001, 1.2, 1.1999999]],
-    ids=["one row", "two rows", "all on the prototype", "one bit apart", "rounding"],
+    [[3, 3], [0, 0, 0], [1, np.nextafter(np.float32(1), 2)], [1.2000001, 1.2, 1.1999999]],
+    ids=["two rows", "all on the prototype", "one bit apart", "rounding"],
 )
 def test_clusters_of_one_distance_hold_only_prototypes(distance, normalize):
     assert difficulty(distance, [0] * len(distance), normalize).tolist() == [0] * len(distance)
+
+
+@pytest.mark.parametrize("normalize", ["minmax", "rank"])
+def test_what_is_farther_than_a_cluster_of_one_distance_is_hard(normalize):
+    for fitted in ([0, 0, 0], [2, 2, 2.00001]):
+        quantiles = fit_normalizer(np.array(fitted, np.float32), np.zeros(3, int), 1, normalize)
+        distance = np.array([0, fitted[0], 2.1], np.float32)
+        assert difficulty_of(distance, np.zeros(3, int), quantiles).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("normalize, expected", [("minmax", 4), ("rank", 4), (None, 0)])
+def test_rows_outside_the_range_of_their_cluster_are_counted(normalize, expected):
+    quantiles = fit_normalizer(np.array([1, 2, 3, 5, 6], np.float32), np.array([0, 0, 0, 1, 1]), 3, normalize)
+    distance = np.array([1, 3, 3.00001, 0.5, 4, 5.5, 4.9, 7], np.float32)
+    cluster = np.array([0, 0, 0, 0, 0, 1, 1, 2])  # the third has no rows, and so no range
+    assert count_outside(distance, cluster, quantiles) == expected
 
 
 def test_a_small_spread_that_is_no_rounding_counts():
@@ -137,12 +154,12 @@ def test_other_rows_are_read_from_the_fitted_quantiles():
 
 
 @pytest.mark.parametrize("normalize, knots", [("minmax", 2), ("rank", 1001), (None, 0)])
-def test_quantiles_are_one_row_a_cluster_and_0_without_rows(normalize, knots):
+def test_quantiles_are_one_row_a_cluster_and_below_all_distances_without_rows(normalize, knots):
     distance, cluster = make(100, 3, seed=0)
     cluster[cluster == 1] = 2
     quantiles = fit_normalizer(distance, cluster, 4, normalize)
     assert (quantiles.dtype, quantiles.shape) == (np.float32, (4, knots))
-    assert not quantiles[[1, 3]].any()
+    assert (quantiles[[1, 3]] == -1).all()
     if knots:
         own = distance[cluster == 2]
         np.testing.assert_allclose(quantiles[2, [0, -1]], [own.min(), own.max()])
