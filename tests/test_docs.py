@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from launching import environment, launch
 from tiny import (
     BATCH,
     ROWS,
@@ -31,7 +32,6 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from worker_training import environment, launch
 
 from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty, add_embeddings
 

@@ -3,18 +3,17 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from datasets import load_from_disk
+from launching import launch
 from worker_embedding import (
     command,
     environment,
     error,
-    launch,
     noted,
     phrases,
     result,
@@ -160,7 +159,7 @@ def test_a_process_that_is_killed_ends_the_job_and_the_next_goes_on(tmp_path, vi
 
 
 def cli(path, *words, processes):
-    return run([sys.executable, *launch(processes), "-m", "hf_curriculum.cli", *words], path)
+    return run([*launch(processes), "-m", "hf_curriculum.cli", *words], path)
 
 
 @pytest.mark.slow

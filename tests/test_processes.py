@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launching import environment
 from worker_training import (
     ROWS,
     command,
     drawn,
     end,
-    environment,
     logged,
     micro_batches,
     reference,

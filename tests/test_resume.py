@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from launching import environment
 from transformers import Trainer
 from worker_training import (
     SEED,
@@ -22,7 +23,6 @@ from worker_training import (
     command,
     drawn,
     end,
-    environment,
     logged,
     micro_batches,
     reference,

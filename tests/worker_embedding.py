@@ -13,9 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import launching
 import numpy as np
 import torch
 from datasets import Dataset
+from launching import launch
 
 from hf_curriculum import add_embeddings
 
@@ -130,20 +132,12 @@ def shards(cache):
 
 def command(calls, processes=1):
     """Command line that makes these calls."""
-    return [sys.executable, *launch(processes), __file__, json.dumps(calls)]
-
-
-def launch(processes):
-    """Arguments of Python that start so many; ``--cpu`` would start one (accelerate issue 2741)."""
-    if processes == 1:
-        return []
-    return ["-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={processes}", "--main_process_port=0"]
+    return [*launch(processes), __file__, json.dumps(calls)]
 
 
 def environment(out):
     """Environment of a child process, with a cache of its own for datasets."""
-    own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "HF_DATASETS_CACHE": f"{out}/hf"}
-    return os.environ | own
+    return launching.environment() | {"HF_DATASETS_CACHE": f"{out}/hf"}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
+from launching import launch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
@@ -209,34 +210,9 @@ def logged(logs, prefix="curriculum/"):
     }
 
 
-def launch(processes):
-    """Command line that runs a script on so many CPU processes, in :func:`environment`; the script comes after it.
-
-    With ``--cpu``, ``accelerate launch`` would ask MPI for the processes and start one where there is no MPI
-    (accelerate issue 2741). So it gets ``--multi_gpu``, and the processes learn from their environment to use the CPU.
-    """
-    if processes == 1:
-        return [sys.executable]
-    options = {
-        "num_processes": processes,
-        "num_machines": 1,
-        "mixed_precision": "no",
-        "dynamo_backend": "no",
-        "main_process_port": 0,  # a free one, since tests may run at the same time
-    }
-    options = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
-
-
 def command(runs, processes=1):
     """Command line that makes these runs."""
     return [*launch(processes), __file__, json.dumps(runs)]
-
-
-def environment():
-    """Environment of a child process."""
-    cpu = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | cpu
 
 
 if __name__ == "__main__":

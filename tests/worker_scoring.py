@@ -1,0 +1,37 @@
+"""``python worker_scoring.py OUT`` scores rows that have embeddings, and keeps what each rank has."""
+
+import os
+import sys
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from hf_curriculum import add_difficulty
+from hf_curriculum.points import Points
+
+RANK = os.environ.get("RANK", 0)
+SCORES = ("cluster", "distance", "difficulty")
+RUNS = {
+    "plain": {"n_clusters": 12},
+    "chosen": {"normalize": "rank"},
+    "classes": {"n_clusters": 5, "label_column": "label"},
+}
+
+
+def rows():
+    """More than the processes would not divide, with classes of thousands of rows and of three."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(12, 8))
+    embedding = centres[np.arange(7000) % 12] + 0.3 * rng.normal(size=(7000, 8))
+    return Dataset.from_dict({"embedding": embedding.astype(np.float32), "label": [0] * 4000 + [1] * 2997 + [2] * 3})
+
+
+if __name__ == "__main__":
+    for name, options in RUNS.items():
+        scored = add_difficulty(rows(), **options)
+        columns = {column: np.array(scored[column][:]) for column in SCORES}
+        share = len(Points.of([np.zeros((len(scored), 1))], shared=True).own)
+        np.savez(f"{sys.argv[1]}/{name}-{RANK}.npz", share=share, **columns)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
