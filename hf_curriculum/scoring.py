@@ -39,6 +39,7 @@ def add_difficulty(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
+    scorer: DifficultyScorer | None = None,
     embedding_column: str = EMBEDDING,
     **embedding_options: Any,
 ) -> AnyDataset:
@@ -53,6 +54,8 @@ def add_difficulty(
         label_column: Cluster inside each class of this column.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
+        scorer: Instead of the five options before: a fitted one scores the rows against its own prototypes; one that is
+            not fitted yet is fitted, and can be saved. Default a new one of these options.
         embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
         **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
 
@@ -61,8 +64,9 @@ def add_difficulty(
         ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]).
 
     Raises:
-        TypeError: For a streaming dataset, or an unknown option.
-        ValueError: For an empty dataset, a missing column, an unknown model, or more clusters than rows.
+        TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
+        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, or embeddings
+            or labels that a fitted ``scorer`` does not know.
 
     Example:
         >>> from datasets import Dataset
@@ -70,22 +74,29 @@ def add_difficulty(
         >>> add_difficulty(dataset, n_clusters=2).column_names
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
-    scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    if scorer is None:
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
+        raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
+    fitted = scorer.is_fitted
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     reference = fit_split(splits)
-    scorer.check_rows(len(splits[reference]))
+    if not fitted:
+        scorer.check_rows(len(splits[reference]))
     labels = {name: read_labels(split, label_column) for name, split in splits.items()} if label_column else {}
+    known = scorer.centroid_labels_ if fitted else labels.get(reference)
     for values in labels.values():
-        require_seen(values, labels[reference])
+        require_seen(values, known)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
-    blocks, there = embeddings[reference]
-    scorer.fit(Points.of(blocks, shared=True), labels[reference][there] if labels else None)
+    if not fitted:
+        blocks, there = embeddings[reference]
+        scorer.fit(Points.of(blocks, shared=True), labels[reference][there] if labels else None)
     scored = {}
     for name, split in splits.items():
         blocks, there = embeddings[name]
