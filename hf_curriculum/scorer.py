@@ -1,23 +1,30 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from hf_curriculum import __version__
+from hf_curriculum.card import card_text
 from hf_curriculum.choice import choose_k, cluster_grid
 from hf_curriculum.clusters import assign, davies_bouldin, kmeans
 from hf_curriculum.columns import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
 from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of, fit_normalizer
 from hf_curriculum.points import Points, Space
+from hf_curriculum.stored import CONFIG, locate, plain_config, plain_labels, read, write
 
 logger = logging.getLogger(__name__)
 
 _TINY_CLUSTER = 0.1  # of the mean size
+_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed")
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Scores:
     outside: int
 
 
-class DifficultyScorer:
+class DifficultyScorer(ModelHubMixin):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
     A cluster of one row, or of less than a tenth of the mean cluster's rows, has no prototype, since an outlier that
@@ -64,6 +71,11 @@ class DifficultyScorer:
         >>> scorer = DifficultyScorer(n_clusters=4).fit(embeddings)
         >>> scorer.score(embeddings).difficulty.shape
         (100,)
+
+    Saving::
+
+        scorer.save_pretrained("scorer")  # or scorer.push_to_hub("me/scorer")
+        scorer = DifficultyScorer.from_pretrained("scorer")  # or "me/scorer"
 
     Source:
         Lin et al., CVPR 2025, section 3: prototypes are the rows nearest to the k-means centroids.
@@ -101,7 +113,12 @@ class DifficultyScorer:
         if wanted > n:
             raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
 
-    def fit(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> "DifficultyScorer":
+    def fit(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> "DifficultyScorer":
         """Learn the centroids, and the range of distances around each.
 
         Under ``accelerate launch`` all processes have to call, with the same embeddings: they divide the work.
@@ -109,6 +126,8 @@ class DifficultyScorer:
         Args:
             embeddings: Finite numbers, shape ``(N, dim)``; any float type.
             labels: Class of each row, shape ``(N,)``; clusters are then found inside each class.
+            trained_on: Where the embeddings came from, such as ``provenance(dataset, "embedding")``, for the record
+                of a saved scorer; JSON. Default ``None``, not known.
 
         Returns:
             The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
@@ -122,6 +141,7 @@ class DifficultyScorer:
         """
         points = _as_points(embeddings)
         self.check_rows(len(points))
+        self.trained_on_ = None if trained_on is None else dict(trained_on)
         self.space_ = _space_of(points, self.standardize, self.l2_normalize)
         self.davies_bouldin_curve_: dict[int, float] = {}
         self.centroid_labels_: NDArray[Any] | None = None
@@ -158,8 +178,7 @@ class DifficultyScorer:
         Raises:
             ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
         """
-        if not hasattr(self, "centroids_"):
-            raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
+        self._require_fitted()
         points = _as_points(embeddings)
         if points.dim != self.centroids_.shape[1]:
             raise ValueError(
@@ -196,6 +215,140 @@ class DifficultyScorer:
                 for i, value in zip(there, getattr(scores, name), strict=True):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Save the fitted scorer to a folder: ``model.safetensors``, ``config.json`` and ``README.md``, a model card.
+
+        A scorer that is there is replaced. A ``clusterer`` is not stored, only its ``repr``, for the record.
+
+        Args:
+            save_directory: The folder; made if it is missing.
+            **options: Those of ``huggingface_hub.ModelHubMixin.save_pretrained``, such as ``push_to_hub``.
+
+        Returns:
+            The URL of the commit if the scorer was pushed, else ``None``.
+
+        Raises:
+            ValueError: If the scorer is not fitted, its labels are not strings, integers or booleans, or
+                ``trained_on`` is not JSON.
+        """
+        self._stored()  # before anything there is touched
+        return super().save_pretrained(save_directory, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the fitted scorer to a model repository of the Hub, which is made if it is missing.
+
+        Args:
+            repo_id: Such as ``"me/scorer"``.
+            **options: Those of ``huggingface_hub.ModelHubMixin.push_to_hub``, such as ``private``, ``token``,
+                ``branch`` or ``commit_message``.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            ValueError: As for :meth:`save_pretrained`; nothing is uploaded then.
+        """
+        self._stored()  # before a repository is made
+        if "/" in repo_id:
+            options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}
+        return super().push_to_hub(repo_id, **options)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # options of __init__ cannot be changed: the centroids depend on them
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> "DifficultyScorer":
+        """Load a fitted scorer; its scores are those of the scorer that was saved, bit for bit.
+
+        Nothing of what is loaded can run code, and all of it is checked.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or the id of a model repository on the Hub.
+            revision: Branch, tag or commit of the repository. Default ``None``, the newest commit of ``main``.
+            token: Token for a private repository. Default ``None``, the one of ``hf auth login``.
+            cache_dir: Where downloads go. Default ``None``, the cache of ``huggingface_hub``.
+            force_download: Download what is in the cache again. Default ``False``.
+            local_files_only: Take the cache as it is and ask no server. Default ``False``.
+
+        Returns:
+            The scorer, with ``clusterer=None``.
+
+        Raises:
+            FileNotFoundError: If there is no such folder or repository, or it has no scorer.
+            ValueError: If a file is damaged, or of a format that this version does not read.
+        """
+        folder = locate(
+            pretrained_model_name_or_path,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        arrays, config = read(folder)
+        if config["cluster_range"] is not None:
+            config["cluster_range"] = tuple(config["cluster_range"])
+        try:
+            scorer = cls(**{name: config[name] for name in _OPTIONS})
+        except ValueError as error:
+            raise ValueError(f"{folder / CONFIG}: {error}") from error
+        # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
+        tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+        labels, index = config["centroid_labels_"], config["davies_bouldin_"]
+        scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
+        scorer.centroids_ = tensors["centroids"]
+        scorer.centroid_labels_ = None if labels is None else np.asarray(labels)
+        scorer.quantiles_ = arrays["quantiles"]
+        scorer.n_clusters_ = config["n_clusters_"]
+        scorer.outliers_ = config["outliers_"]
+        scorer.davies_bouldin_ = None if index is None else float(index)
+        scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
+        scorer.trained_on_ = config["trained_on"]
+        return scorer
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The model card that is saved with the scorer; ``repo_id`` is the repository that it names."""
+        return ModelCard(card_text(self._stored()[1], kwargs.get("repo_id")))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        arrays, config = self._stored()
+        write(save_directory, arrays, config)
+        # The mixin writes a card only where there is none; an old one would speak of another scorer.
+        (save_directory / "README.md").unlink(missing_ok=True)
+
+    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+        """All that makes this scorer, as :mod:`hf_curriculum.stored` writes it."""
+        self._require_fitted()
+        arrays = {
+            "centroids": self.centroids_.cpu().numpy(),
+            "mean": self.space_.mean.cpu().numpy(),
+            "scale": self.space_.scale.cpu().numpy(),
+            "quantiles": self.quantiles_,
+        }
+        config = {
+            "version": __version__,
+            **{name: getattr(self, name) for name in _OPTIONS},
+            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "dim": self.centroids_.shape[1],
+            "n_clusters_": self.n_clusters_,
+            "outliers_": self.outliers_,
+            "davies_bouldin_": _plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
+            "centroid_labels_": None if self.centroid_labels_ is None else plain_labels(self.centroid_labels_),
+            "trained_on": self.trained_on_,
+        }
+        return arrays, plain_config(config)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "centroids_"):
+            raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
 
     def _fit_class(self, points: Points) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
         """Prototypes of some rows, the quantiles of the distances to each, the index, and the number of outliers."""
@@ -300,6 +453,11 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
     return Points.of([matrix])
+
+
+def _plain_index(value: float | None) -> float | str | None:
+    """A Davies-Bouldin index as JSON holds it, which has no infinity."""
+    return "inf" if value is not None and np.isinf(value) else value
 
 
 def _is_range(value: object) -> bool:

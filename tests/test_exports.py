@@ -113,6 +113,8 @@ LAYERS = [
     "clusters",
     "choice",
     "difficulty",
+    "stored",
+    "card",
     "scorer",
     "scoring",
     "trainer",
