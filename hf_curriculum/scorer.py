@@ -81,6 +81,9 @@ class DifficultyScorer(ModelHubMixin):
         Lin et al., CVPR 2025, section 3: prototypes are the rows nearest to the k-means centroids.
     """
 
+    # Where it is not None, the mixin leaves the arguments of __init__ alone, of which it would copy a clusterer.
+    _hub_mixin_config = {}
+
     def __init__(
         self,
         n_clusters: int | None = None,

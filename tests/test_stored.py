@@ -3,10 +3,14 @@
 import json
 import pickle
 import struct
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sklearn.base import BaseEstimator
 from sklearn.cluster import MiniBatchKMeans
 
 from hf_curriculum import DifficultyScorer, __version__, stored
@@ -100,6 +104,24 @@ def test_a_clusterer_is_recorded_and_not_stored(tmp_path):
     loaded = DifficultyScorer.from_pretrained(tmp_path)
     assert loaded.clusterer is None
     assert_same_scores(scorer, loaded)
+
+
+@dataclass
+class Locked(BaseEstimator):
+    """Cannot be copied, and the mixin copies arguments that are dataclasses."""
+
+    lock: Any = field(default_factory=Lock)
+    n_clusters: int = 3
+
+    def __sklearn_clone__(self):
+        return MiniBatchKMeans(self.n_clusters)
+
+
+def test_a_clusterer_is_left_alone_whatever_it_is(tmp_path):
+    scorer = DifficultyScorer(clusterer=Locked()).fit(cloud())
+    scorer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["clusterer"].startswith("Locked(")
+    assert_same_scores(scorer, DifficultyScorer.from_pretrained(tmp_path))
 
 
 def test_a_save_replaces_another_even_the_one_it_was_loaded_from(tmp_path):
