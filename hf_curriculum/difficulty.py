@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NORMALIZATIONS = ("minmax", "rank", None)
-_KNOTS = 1001
+KNOTS: dict[str | None, int] = {"minmax": 2, "rank": 1001, None: 0}
+"""Quantiles of a cluster's distances that a normalisation keeps."""
+NORMALIZATIONS = tuple(KNOTS)
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
 _ZERO = 1e-6  # as do distances below this from 0
 
@@ -28,7 +29,7 @@ def fit_normalizer(
         for ``"rank"``, 0 for ``None``. A cluster of one row, which is no measure of others, and one without rows
         have -1, below all distances.
     """
-    knots = {"minmax": 2, "rank": _KNOTS, None: 0}[normalize]
+    knots = KNOTS[normalize]
     quantiles = np.full((n_clusters, knots), -1, np.float32)
     if knots:
         for k, rows in _rows_by_cluster(cluster):

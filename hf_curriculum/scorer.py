@@ -1,6 +1,7 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from hf_curriculum import __version__
 from hf_curriculum.choice import choose_k, cluster_grid
 from hf_curriculum.clusters import assign, davies_bouldin, kmeans
 from hf_curriculum.columns import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
 from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of, fit_normalizer
 from hf_curriculum.points import Points, Space
+from hf_curriculum.shareable import Shareable
+from hf_curriculum.stored import plain_config, plain_labels
 
 logger = logging.getLogger(__name__)
 
 _TINY_CLUSTER = 0.25  # of the mean size
+_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Scores:
     outside: int
 
 
-class DifficultyScorer:
+class DifficultyScorer(Shareable):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
     A cluster of one row, or of less than a quarter of the mean cluster's rows, has no prototype, since an outlier that
@@ -64,6 +69,11 @@ class DifficultyScorer:
         >>> scorer = DifficultyScorer(n_clusters=4).fit(embeddings)
         >>> scorer.score(embeddings).difficulty.shape
         (100,)
+
+    Saving::
+
+        scorer.save_pretrained("scorer")  # or scorer.push_to_hub("me/scorer")
+        scorer = DifficultyScorer.from_pretrained("scorer")  # or "me/scorer"
 
     Source:
         Lin et al., CVPR 2025, section 3: prototypes are the rows nearest to the k-means centroids.
@@ -92,7 +102,7 @@ class DifficultyScorer:
         self.normalize = normalize
         self.standardize = standardize
         self.l2_normalize = l2_normalize
-        self.seed = seed
+        self.seed = int(seed)
         self.clusterer = clusterer
 
     def check_rows(self, n: int) -> None:
@@ -101,7 +111,21 @@ class DifficultyScorer:
         if wanted > n:
             raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
 
-    def fit(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> "DifficultyScorer":
+    def check_labels(self, labels: NDArray[Any] | None) -> None:
+        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes."""
+        if labels is None and self.centroid_labels_ is not None:
+            raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
+        if labels is not None and self.centroid_labels_ is None:
+            raise ValueError("The scorer was fitted without labels: leave the labels of these rows out.")
+        if labels is not None and self.centroid_labels_ is not None:
+            require_seen(labels, self.centroid_labels_)
+
+    def fit(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> "DifficultyScorer":
         """Learn the centroids, and the range of distances around each.
 
         Under ``accelerate launch`` all processes have to call, with the same embeddings: they divide the work.
@@ -110,6 +134,8 @@ class DifficultyScorer:
             embeddings: Finite numbers, shape ``(N, dim)``; any float type.
             labels: Class of each row, shape ``(N,)``; clusters are then found inside each class, of ``n`` rows at most
                 ``n / 2``.
+            trained_on: Where the embeddings came from, such as ``provenance(dataset, "embedding")``, for the record
+                of a saved scorer; JSON. Default ``None``, not known.
 
         Returns:
             The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
@@ -123,6 +149,7 @@ class DifficultyScorer:
         """
         points = _as_points(embeddings)
         self.check_rows(len(points))
+        self.trained_on_ = None if trained_on is None else dict(trained_on)
         self.space_ = _space_of(points, self.standardize, self.l2_normalize)
         self.davies_bouldin_curve_: dict[int, float] = {}
         self.centroid_labels_: NDArray[Any] | None = None
@@ -159,8 +186,7 @@ class DifficultyScorer:
         Raises:
             ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
         """
-        if not hasattr(self, "centroids_"):
-            raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
+        self._require_fitted()
         points = _as_points(embeddings)
         if points.dim != self.centroids_.shape[1]:
             raise ValueError(
@@ -198,6 +224,57 @@ class DifficultyScorer:
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
+    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+        """All that makes this scorer, as :mod:`hf_curriculum.stored` writes it."""
+        self._require_fitted()
+        arrays = {
+            "centroids": self.centroids_.cpu().numpy(),
+            "mean": self.space_.mean.cpu().numpy(),
+            "scale": self.space_.scale.cpu().numpy(),
+            "quantiles": self.quantiles_,
+        }
+        config = {
+            "version": __version__,
+            **{name: getattr(self, name) for name in _OPTIONS},
+            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "dim": self.centroids_.shape[1],
+            "n_clusters_": self.n_clusters_,
+            "outliers_": self.outliers_,
+            "davies_bouldin_": _plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
+            "centroid_labels_": None if self.centroid_labels_ is None else plain_labels(self.centroid_labels_),
+            "trained_on": self.trained_on_,
+        }
+        return arrays, plain_config(config)
+
+    @classmethod
+    def _restored(cls, arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> "DifficultyScorer":
+        if config["cluster_range"] is not None:
+            config["cluster_range"] = tuple(config["cluster_range"])
+        scorer = cls(**{name: config[name] for name in _OPTIONS})
+        # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
+        tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+        labels, index = config["centroid_labels_"], config["davies_bouldin_"]
+        scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
+        scorer.centroids_ = tensors["centroids"]
+        scorer.centroid_labels_ = None if labels is None else np.asarray(labels)
+        scorer.quantiles_ = arrays["quantiles"]
+        scorer.n_clusters_ = config["n_clusters_"]
+        scorer.outliers_ = config["outliers_"]
+        scorer.davies_bouldin_ = None if index is None else float(index)
+        scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
+        scorer.trained_on_ = config["trained_on"]
+        return scorer
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are prototypes to score by."""
+        return hasattr(self, "centroids_")
+
+    def _require_fitted(self) -> None:
+        if not self.is_fitted:
+            raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
+
     def _fit_class(self, points: Points, most: int) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
         """At most so many prototypes of some rows, quantiles of the distances to each, index, number of outliers."""
         centroids = self._cluster(points, most)
@@ -228,12 +305,10 @@ class DifficultyScorer:
         return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
 
     def _nearest(self, points: Points, labels: ArrayLike | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        if self.centroid_labels_ is None:
+        found = None if labels is None else _as_labels(labels, len(points))
+        self.check_labels(found)
+        if found is None or self.centroid_labels_ is None:
             return assign(points, self.centroids_)
-        if labels is None:
-            raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
-        found = _as_labels(labels, len(points))
-        require_seen(found, self.centroid_labels_)
         cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
         for label, rows in zip(*_members(found), strict=True):
             own = np.flatnonzero(self.centroid_labels_ == label)
@@ -301,6 +376,11 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
     return Points.of([matrix])
+
+
+def _plain_index(value: float | None) -> float | str | None:
+    """A Davies-Bouldin index as JSON holds it, which has no infinity."""
+    return "inf" if value is not None and np.isinf(value) else value
 
 
 def _is_range(value: object) -> bool:

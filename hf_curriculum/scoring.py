@@ -29,6 +29,8 @@ from hf_curriculum.scorer import DifficultyScorer, Scores, require_seen
 
 logger = logging.getLogger(__name__)
 
+_NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
+
 
 def add_difficulty(
     dataset: AnyDataset,
@@ -54,8 +56,9 @@ def add_difficulty(
         label_column: Cluster inside each class of this column.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
-        scorer: Instead of the five options before: a fitted one scores the rows against its own prototypes; one that is
-            not fitted yet is fitted, and can be saved. Default a new one of these options.
+        scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
+            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
+            ``seed``.
         embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
         **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
 
@@ -78,33 +81,63 @@ def add_difficulty(
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
     elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
         raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
-    fitted = scorer.is_fitted
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
-    reference = fit_split(splits)
-    if not fitted:
-        scorer.check_rows(len(splits[reference]))
-    labels = {name: read_labels(split, label_column) for name, split in splits.items()} if label_column else {}
-    known = scorer.centroid_labels_ if fitted else labels.get(reference)
-    for values in labels.values():
-        require_seen(values, known)
+    labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
+    _check_rows(splits, labels, scorer)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
-    if not fitted:
+    reference = fit_split(splits)
+    encoder = provenance(splits[reference], embedding_column)
+    if scorer.is_fitted:
+        _check_encoder(scorer.trained_on_, encoder)
+    else:
         blocks, there = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), labels[reference][there] if labels else None)
+        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], there), encoder)
     scored = {}
     for name, split in splits.items():
         blocks, there = embeddings[name]
         if not there.all():
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
-        scores = scorer.score(Points.of(blocks, shared=True), labels[name][there] if labels else None)
+        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
         scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
     return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+
+
+def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
+    """Raise if the rows cannot be fitted or scored, before any is embedded."""
+    reference = fit_split(splits)
+    if not scorer.is_fitted:
+        scorer.check_rows(len(splits[reference]))
+    for values in labels.values():
+        if scorer.is_fitted:
+            scorer.check_labels(values)
+        elif values is not None:
+            require_seen(values, labels[reference])
+
+
+def _of_rows(labels: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[there]
+
+
+def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
+    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
+    if not trained_on or not encoder:
+        return
+    differing = [
+        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
+        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
+        if trained_on.get(name) != encoder.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The scorer was fitted on other embeddings: {'; '.join(differing)}. Its prototypes mean nothing for "
+            "these: embed as it was done there, or fit a new scorer."
+        )
 
 
 def _add_scores(

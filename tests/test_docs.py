@@ -33,7 +33,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_curriculum import CurriculumSampler, CurriculumTrainer, add_difficulty, add_embeddings
+from hf_curriculum import CurriculumSampler, CurriculumTrainer, DifficultyScorer, add_difficulty, add_embeddings
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -370,3 +370,51 @@ def test_long_texts_are_averaged_over_their_windows(tiny_bert, caplog):
     assert "1 of 2 rows" in caplog.text
     first, second = np.abs(np.subtract(names["embedded"]["embedding"][:], cut["embedding"][:])).max(axis=1)
     assert first < 1e-6 < second
+
+
+# scorer.md
+
+
+def test_another_split_is_scored_with_the_same_prototypes():
+    rng = np.random.default_rng(0)
+    train, test = (Dataset.from_dict({"embedding": rng.normal(size=(n, 6)).tolist()}) for n in (80, 30))
+    names = {"train": train, "test": test}
+    execute("scorer.md", "Score another split with the same prototypes", names)
+    fitted = DifficultyScorer(n_clusters=20).fit(train["embedding"][:])
+    expected = fitted.score(test["embedding"][:]).difficulty
+    np.testing.assert_array_equal(names["scored"]["difficulty"][:], expected)
+    np.testing.assert_array_equal(names["scores"].difficulty, expected)
+    plain = DifficultyScorer(n_clusters=20, standardize=False).fit(train["embedding"][:])
+    for name, split in (("scored_train", train), ("scored_test", test)):
+        np.testing.assert_array_equal(names[name]["difficulty"][:], plain.score(split["embedding"][:]).difficulty)
+
+
+def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
+    texts = Dataset.from_dict({"text": [first * (row + 1) for row in range(20) for first in ("a ", "b ")]})
+
+    def embed(batch):
+        return {"embedding": [[text.count("a"), text.count("b"), len(text) % 7] for text in batch["text"]]}
+
+    embedded = texts.map(embed, batched=True)
+    scorer = DifficultyScorer(n_clusters=4).fit(embedded["embedding"][:])
+    scorer.save_pretrained(tmp_path / "scorer")
+    names = {"stream": texts.to_iterable_dataset(), "embed": embed, "DifficultyScorer": DifficultyScorer}
+    execute("scorer.md", "Streams", names)
+    rows = list(names["scored"])
+    expected = scorer.score(embedded["embedding"][:])
+    for name in ("cluster", "distance", "difficulty"):
+        np.testing.assert_allclose([row[name] for row in rows], getattr(expected, name), rtol=1e-5)
+    np.testing.assert_allclose(
+        [row["difficulty"] for row in names["easy"]], [d for d in expected.difficulty if d < 0.5]
+    )
+
+
+def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
+    scorer = DifficultyScorer(n_clusters=4).fit(np.random.default_rng(0).normal(size=(60, 5)))
+    scorer.save_pretrained(tmp_path / "scorer")
+    names = {}
+    execute("scorer.md", "File format", names)
+    np.testing.assert_array_equal(names["arrays"]["centroids"], scorer.centroids_)
+    assert names["config"]["n_clusters_"] == 4
+    table = re.findall(r"^\| `(\w+)` \|", (DOCS / "scorer.md").read_text(), re.MULTILINE)
+    assert sorted(table) == sorted([*names["arrays"], *names["config"]])

@@ -25,7 +25,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import davies_bouldin_score
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
-from hf_curriculum import __version__, add_difficulty, provenance
+from hf_curriculum import DifficultyScorer, __version__, add_difficulty, provenance
 
 SCORES = {"cluster": "int32", "distance": "float32", "difficulty": "float32"}
 ADDED = ["embedding", *SCORES]
@@ -496,3 +496,49 @@ def test_embeddings_that_cannot_be_read_are_refused(dataset, message):
 def test_labels_with_a_null_are_refused():
     with pytest.raises(ValueError, match="Label column 'label' is null in 1 rows, the first is row 1"):
         add_difficulty(embedded(2, label=["a", None]), n_clusters=1, label_column="label")
+
+
+# --- a scorer of one's own ----------------------------------------------------------------------------------------
+
+
+def test_a_scorer_is_fitted_on_the_first_dataset_and_scores_the_next_by_it(sentences, tmp_path):
+    train, test = sentences.select(range(40)), sentences.select(range(40, 60))
+    scorer = DifficultyScorer(n_clusters=3, normalize="rank")
+    scored = add_difficulty(DatasetDict(train=train, test=test), length_of, scorer=scorer)
+    assert scorer.n_clusters_ == 3 and provenance(scored["train"])["normalize"] == "rank"
+    scorer.save_pretrained(tmp_path)
+    again = add_difficulty(test, length_of, scorer=DifficultyScorer.from_pretrained(tmp_path))
+    for name in ("cluster", "distance", "difficulty"):
+        assert again[name][:] == scored["test"][name][:]
+    assert add_difficulty(train, length_of, n_clusters=3)["difficulty"][:] != scored["train"]["difficulty"][:]
+
+
+def length_of(rows):
+    return np.array([[len(row), row.count("a"), row.count(" ")] for row in rows], np.float32)
+
+
+def initials_of(rows):
+    return np.array([[ord(row[0]), ord(row[-1]), len(row)] for row in rows], np.float32)
+
+
+def test_a_fitted_scorer_refuses_what_it_was_not_fitted_on(sentences):
+    scorer = DifficultyScorer(n_clusters=3)
+    add_difficulty(sentences, length_of, scorer=scorer)
+    with pytest.raises(ValueError, match="other embeddings: model_id was 'length_of' and is 'initials_of'"):
+        add_difficulty(sentences, initials_of, scorer=scorer)
+    labelled = sentences.add_column("label", [0] * 30 + [1] * 30)
+    with pytest.raises(ValueError, match="fitted without labels: leave the labels of these rows out"):
+        add_difficulty(labelled, never, input_column="text", label_column="label", scorer=scorer)
+    scorer = DifficultyScorer(n_clusters=3)
+    add_difficulty(labelled, length_of, label_column="label", scorer=scorer)
+    with pytest.raises(ValueError, match="fitted with labels: pass the labels of these rows too"):
+        add_difficulty(labelled, never, input_column="text", scorer=scorer)
+    other = sentences.add_column("label", [2] * 60)
+    with pytest.raises(ValueError, match=r"Labels \[2\] were not among those"):
+        add_difficulty(other, never, input_column="text", label_column="label", scorer=scorer)
+
+
+@pytest.mark.parametrize("options", [{"n_clusters": 3}, {"cluster_range": (2, 3)}, {"normalize": None}, {"seed": 0}])
+def test_options_of_the_scorer_belong_to_the_scorer(options):
+    with pytest.raises(TypeError, match="are those of the scorer: pass them to it"):
+        add_difficulty(embedded(), scorer=DifficultyScorer(n_clusters=4), **options)
