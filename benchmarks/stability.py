@@ -2,9 +2,9 @@
 
     python benchmarks/stability.py EMBEDDINGS.npy ... --clusters 50 200
 
-For five seeds: the mean rank correlation (Spearman) of the difficulties of two seeds of ours; of ours and those that
-come from scikit-learn's KMeans with 10 restarts; of two seeds of KMeans with 1 and with 10 restarts; and of ours if
-the best of five starts is taken. Embeddings are matrices saved by ``numpy.save``.
+For five seeds: the mean rank correlation (Spearman) of the difficulties of two seeds of ours, with 1, 5 and 20
+``repeats``, and if the best of five starts is taken; of two seeds of scikit-learn's KMeans with 1 and with 10
+restarts; and of ours and the latter. Embeddings are matrices saved by ``numpy.save``.
 """
 
 import argparse
@@ -42,7 +42,10 @@ def main() -> None:
         matrix = np.load(path)[: args.rows].astype(np.float32)
         for k in args.clusters:
             seeds = range(args.seeds)
-            ours = [difficulties(matrix, n_clusters=k, seed=seed)[0] for seed in seeds]
+            ours, five, twenty = (
+                [difficulties(matrix, n_clusters=k, seed=1000 * seed, repeats=repeats)[0] for seed in seeds]
+                for repeats in (1, 5, 20)
+            )
             starts = [[difficulties(matrix, n_clusters=k, seed=100 * seed + i) for i in range(5)] for seed in seeds]
             best = [min(runs, key=lambda run: run[1])[0] for runs in starts]
             theirs = {
@@ -54,13 +57,23 @@ def main() -> None:
                     Path(path).stem,
                     k,
                     agreement(ours),
+                    agreement(five),
+                    agreement(twenty),
                     agreement(best),
                     agreement(theirs[1]),
                     agreement(theirs[10]),
                     agreement(ours, theirs[10]),
                 )
             )
-    columns = ["ours", "ours, best of 5", "KMeans, 1 start", "KMeans, 10 starts", "ours with KMeans, 10 starts"]
+    columns = [
+        "ours",
+        "5 repeats",
+        "20 repeats",
+        "best of 5 starts",
+        "KMeans, 1 start",
+        "KMeans, 10 starts",
+        "ours with KMeans, 10 starts",
+    ]
     print_table(["embeddings", "K", *columns], table)
     print_json({"args": vars(args), "rows": table})
 

@@ -63,7 +63,7 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         if on
     ]
     return _CARD.format(
-        k=config["n_clusters_"],
+        k=config["sizes"][0],
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
         space=f", {' and '.join(steps)}" if steps else "",

@@ -12,6 +12,7 @@ from hf_curriculum.points import Points
 ITERATIONS = 20
 _SEED_ROWS = 16  # for each centroid
 _WARM_ROWS = 64
+_DRAWS = 2048
 _SPLIT = 1 / 1024
 _PAIRS = 1024
 
@@ -64,7 +65,7 @@ def plus_plus(points: Points, n_clusters: int, seed: int) -> torch.Tensor:
     norms = centered.square().sum(1)
     chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
     nearest = (centered - centered[chosen]).square().sum(1)
-    trials = 8
+    trials = min(64, max(8, _DRAWS // n_clusters))  # of these the best is kept: one draw often leaves a cluster out
     for _ in range(n_clusters - 1):
         reach = nearest.cumsum(0, dtype=torch.float64)
         draws = torch.rand(trials, generator=generator, dtype=torch.float64) * reach[-1]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,17 @@ from sklearn.base import clone
 
 from hf_curriculum import __version__
 from hf_curriculum.choice import choose_k, cluster_grid
-from hf_curriculum.clusters import assign, davies_bouldin, kmeans
+from hf_curriculum.clusters import kmeans
 from hf_curriculum.columns import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
-from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.points import Points, Space
+from hf_curriculum.prototypes import Prototypes
 from hf_curriculum.shareable import Shareable
 from hf_curriculum.stored import plain_config, plain_labels
 
 logger = logging.getLogger(__name__)
 
-_TINY_CLUSTER = 0.25  # of the mean size
-_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed")
+_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class DifficultyScorer(Shareable):
         standardize: Bring each dimension to mean 0 and standard deviation 1 first. Default ``True``.
         l2_normalize: Then bring each embedding to length 1. Default ``True``.
         seed: Seed of k-means. Default 42.
+        repeats: Clusterings, each from a seed of its own, whose difficulties are averaged: single ones agree on the
+            order of the rows less than one would wish (docs/scorer.md). Default 1, as in the paper.
         clusterer: A scikit-learn estimator with ``cluster_centers_``, such as ``MiniBatchKMeans(100)``, instead of our
             k-means; it gets all embeddings in memory. Not together with ``n_clusters`` or ``cluster_range``.
 
@@ -87,6 +89,7 @@ class DifficultyScorer(Shareable):
         standardize: bool = True,
         l2_normalize: bool = True,
         seed: int = 42,
+        repeats: int = 1,
         clusterer: Any = None,
     ) -> None:
         if normalize not in NORMALIZATIONS:
@@ -95,6 +98,8 @@ class DifficultyScorer(Shareable):
             raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}.")
         if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
             raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
         self.n_clusters = n_clusters
@@ -103,6 +108,7 @@ class DifficultyScorer(Shareable):
         self.standardize = standardize
         self.l2_normalize = l2_normalize
         self.seed = int(seed)
+        self.repeats = repeats
         self.clusterer = clusterer
 
     def check_rows(self, n: int) -> None:
@@ -138,10 +144,11 @@ class DifficultyScorer(Shareable):
                 of a saved scorer; JSON. Default ``None``, not known.
 
         Returns:
-            The scorer itself, with ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or
-            ``None``, ``n_clusters_``, ``outliers_`` (rows of clusters that are too small for a prototype),
-            ``davies_bouldin_`` (with labels the mean over the classes; ``None`` for one cluster) and
-            ``davies_bouldin_curve_`` (index by candidate; empty with labels).
+            The scorer itself, with ``prototypes_``, one for each of the ``repeats``; and, of the first,
+            ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
+            ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
+            mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
+            with labels).
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -151,23 +158,19 @@ class DifficultyScorer(Shareable):
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
         self.space_ = _space_of(points, self.standardize, self.l2_normalize)
-        self.davies_bouldin_curve_: dict[int, float] = {}
-        self.centroid_labels_: NDArray[Any] | None = None
         points = points.inside(self.space_)
-        if labels is None:
-            found = [self._fit_class(points, len(points))]
-        else:
-            classes, members = _members(_as_labels(labels, len(points)))
-            found = [self._fit_class(points.select(rows), max(1, rows.size // 2)) for rows in members]
-            self.centroid_labels_ = np.repeat(classes, [len(centroids) for centroids, *_ in found])
-            self.davies_bouldin_curve_ = {}  # each class has its own
-        centroids, quantiles, indices, outliers = zip(*found, strict=True)
-        self.centroids_ = torch.cat(centroids)
-        self.quantiles_ = np.concatenate(quantiles)
-        self.n_clusters_ = len(self.centroids_)
-        self.outliers_ = sum(outliers)
-        there = [index for index in indices if index is not None]
-        self.davies_bouldin_ = float(np.mean(there)) if there else None
+        classes = None if labels is None else _as_labels(labels, len(points))
+        curves: list[dict[int, float]] = []
+
+        def find(points: Points, most: int) -> torch.Tensor:
+            centroids, curve = self._cluster(points, most, self.seed + len(self.prototypes_))
+            curves.append(curve)
+            return centroids
+
+        self.prototypes_: list[Prototypes] = []
+        for _ in range(self.repeats):
+            self.prototypes_.append(Prototypes.fit(points, classes, find, self.normalize))
+        self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
@@ -192,11 +195,18 @@ class DifficultyScorer(Shareable):
             raise ValueError(
                 f"The scorer was fitted on {self.centroids_.shape[1]} dimensions, got embeddings of {points.dim}."
             )
-        cluster, distance = self._nearest(points.inside(self.space_), labels)
-        beyond = count_outside(distance, cluster, self.quantiles_)
+        classes = None if labels is None else _as_labels(labels, len(points))
+        self.check_labels(classes)
+        points = points.inside(self.space_)
+        first, *others = (prototypes.nearest(points, classes) for prototypes in self.prototypes_)
+        cluster, distance = first
+        beyond = count_outside(distance, cluster, self.prototypes_[0].quantiles)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        return Scores(cluster, distance, difficulty_of(distance, cluster, self.quantiles_), beyond)
+        difficulty = difficulty_of(distance, cluster, self.prototypes_[0].quantiles)
+        for prototypes, (near, far) in zip(self.prototypes_[1:], others, strict=True):
+            difficulty += difficulty_of(far, near, prototypes.quantiles)
+        return Scores(cluster, distance, difficulty / np.float32(self.repeats), beyond)
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -228,21 +238,22 @@ class DifficultyScorer(Shareable):
         """All that makes this scorer, as :mod:`hf_curriculum.stored` writes it."""
         self._require_fitted()
         arrays = {
-            "centroids": self.centroids_.cpu().numpy(),
+            "centroids": torch.cat([prototypes.centroids for prototypes in self.prototypes_]).numpy(),
             "mean": self.space_.mean.cpu().numpy(),
             "scale": self.space_.scale.cpu().numpy(),
-            "quantiles": self.quantiles_,
+            "quantiles": np.concatenate([prototypes.quantiles for prototypes in self.prototypes_]),
         }
+        labels = [prototypes.labels for prototypes in self.prototypes_ if prototypes.labels is not None]
         config = {
             "version": __version__,
             **{name: getattr(self, name) for name in _OPTIONS},
             "clusterer": None if self.clusterer is None else repr(self.clusterer),
             "dim": self.centroids_.shape[1],
-            "n_clusters_": self.n_clusters_,
             "outliers_": self.outliers_,
             "davies_bouldin_": _plain_index(self.davies_bouldin_),
             "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
-            "centroid_labels_": None if self.centroid_labels_ is None else plain_labels(self.centroid_labels_),
+            "sizes": [len(prototypes.centroids) for prototypes in self.prototypes_],
+            "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
             "trained_on": self.trained_on_,
         }
         return arrays, plain_config(config)
@@ -255,13 +266,17 @@ class DifficultyScorer(Shareable):
         # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
         tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
         labels, index = config["centroid_labels_"], config["davies_bouldin_"]
+        cuts = np.cumsum(config["sizes"])[:-1]
+        parts = zip(
+            tensors["centroids"].tensor_split(cuts.tolist()),
+            np.split(arrays["quantiles"], cuts),
+            [None] * len(config["sizes"]) if labels is None else np.split(np.asarray(labels), cuts),
+            strict=True,
+        )
+        first, *others = (Prototypes(*part) for part in parts)
+        first = replace(first, davies_bouldin=None if index is None else float(index), outliers=config["outliers_"])
+        scorer.prototypes_ = [first, *others]
         scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
-        scorer.centroids_ = tensors["centroids"]
-        scorer.centroid_labels_ = None if labels is None else np.asarray(labels)
-        scorer.quantiles_ = arrays["quantiles"]
-        scorer.n_clusters_ = config["n_clusters_"]
-        scorer.outliers_ = config["outliers_"]
-        scorer.davies_bouldin_ = None if index is None else float(index)
         scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
         scorer.trained_on_ = config["trained_on"]
         return scorer
@@ -269,33 +284,46 @@ class DifficultyScorer(Shareable):
     @property
     def is_fitted(self) -> bool:
         """Whether there are prototypes to score by."""
-        return hasattr(self, "centroids_")
+        return hasattr(self, "davies_bouldin_curve_")
+
+    @property
+    def centroids_(self) -> torch.Tensor:
+        """Prototypes of the first clustering, float32, shape ``(K, dim)``."""
+        return self.prototypes_[0].centroids
+
+    @property
+    def centroid_labels_(self) -> NDArray[Any] | None:
+        """Their classes, shape ``(K,)``."""
+        return self.prototypes_[0].labels
+
+    @property
+    def n_clusters_(self) -> int:
+        """Their number ``K``."""
+        return len(self.centroids_)
+
+    @property
+    def davies_bouldin_(self) -> float | None:
+        """Their index."""
+        return self.prototypes_[0].davies_bouldin
+
+    @property
+    def outliers_(self) -> int:
+        """Rows of ``fit`` in clusters that were too small for a prototype."""
+        return self.prototypes_[0].outliers
 
     def _require_fitted(self) -> None:
         if not self.is_fitted:
             raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
 
-    def _fit_class(self, points: Points, most: int) -> tuple[torch.Tensor, NDArray[np.float32], float | None, int]:
-        """At most so many prototypes of some rows, quantiles of the distances to each, index, number of outliers."""
-        centroids = self._cluster(points, most)
-        cluster, distance = assign(points, centroids)
-        index = davies_bouldin(centroids, cluster, distance) if len(centroids) > 1 else None
-        counts = np.bincount(cluster, minlength=len(centroids))
-        kept = _with_prototype(counts)
-        inside = kept[cluster]
-        position = np.cumsum(kept) - 1
-        quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), self.normalize)
-        return centroids[torch.from_numpy(kept)], quantiles, index, int(np.sum(~inside))
-
-    def _cluster(self, points: Points, most: int) -> torch.Tensor:
+    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float]]:
+        """At most so many centroids, and the index of each number that was tried."""
         if self.clusterer is not None:
-            return _centers_of(self.clusterer, points, most, self.seed)
+            return _centers_of(self.clusterer, points, most, seed), {}
         k = self.n_clusters
+        curve: dict[int, float] = {}
         if k is None:
-            k, self.davies_bouldin_curve_ = (
-                choose_k(points, self._candidates(len(points)), self.seed) if len(points) > 2 else (1, {})
-            )
-        return kmeans(points, min(k, most), self.seed)
+            k, curve = choose_k(points, self._candidates(len(points)), seed) if len(points) > 2 else (1, {})
+        return kmeans(points, min(k, most), seed), curve
 
     def _candidates(self, n: int) -> list[int]:
         if self.cluster_range is None:
@@ -304,31 +332,12 @@ class DifficultyScorer(Shareable):
         # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
         return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
 
-    def _nearest(self, points: Points, labels: ArrayLike | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        found = None if labels is None else _as_labels(labels, len(points))
-        self.check_labels(found)
-        if found is None or self.centroid_labels_ is None:
-            return assign(points, self.centroids_)
-        cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
-        for label, rows in zip(*_members(found), strict=True):
-            own = np.flatnonzero(self.centroid_labels_ == label)
-            nearest, distance[rows] = assign(points.select(rows), self.centroids_[torch.from_numpy(own)])
-            cluster[rows] = own[nearest]
-        return cluster, distance
-
 
 def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
     """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on."""
     unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
     if unseen:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
-
-
-def _with_prototype(counts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """Clusters that have rows enough to have a prototype; all that have rows if none has enough."""
-    there = counts > 0
-    large = counts > max(1, _TINY_CLUSTER * counts[there].mean())
-    return large if large.any() else there
 
 
 def _space_of(points: Points, standardize: bool, unit: bool) -> Space:
@@ -356,12 +365,6 @@ def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.T
         estimator.set_params(random_state=seed)
     centers = estimator.fit(points.all().cpu().numpy()).cluster_centers_
     return torch.from_numpy(np.asarray(centers, np.float32))
-
-
-def _members(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
-    """The classes, and the rows of each."""
-    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return classes, np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
 
 
 def _as_points(embeddings: ArrayLike | Points) -> Points:

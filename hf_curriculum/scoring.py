@@ -1,6 +1,7 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -151,12 +152,16 @@ def _add_scores(
     record = {
         "embedding": provenance(dataset, embedding_column),
         "n_clusters": scorer.n_clusters_,
-        "davies_bouldin": scorer.davies_bouldin_,
+        "outliers": scorer.outliers_,
+        "davies_bouldin": _number(scorer.davies_bouldin_),
+        "davies_bouldin_curve": {str(k): _number(index) for k, index in scorer.davies_bouldin_curve_.items()},
         "label_column": label_column,
         "normalize": scorer.normalize,
         "standardize": scorer.standardize,
         "l2_normalize": scorer.l2_normalize,
         "seed": scorer.seed,
+        "repeats": scorer.repeats,
+        "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
         "version": __version__,
     }
     columns = {
@@ -164,6 +169,11 @@ def _add_scores(
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
     return add_columns(dataset, columns, score_features(record))
+
+
+def _number(index: float | None) -> float | None:
+    """What JSON can hold of it: an infinite index, of clusters that coincide, is as good as none."""
+    return index if index is not None and math.isfinite(index) else None
 
 
 def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:

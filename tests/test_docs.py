@@ -415,6 +415,6 @@ def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
     names = {}
     execute("scorer.md", "File format", names)
     np.testing.assert_array_equal(names["arrays"]["centroids"], scorer.centroids_)
-    assert names["config"]["n_clusters_"] == 4
+    assert names["config"]["sizes"] == [4]
     table = re.findall(r"^\| `(\w+)` \|", (DOCS / "scorer.md").read_text(), re.MULTILINE)
     assert sorted(table) == sorted([*names["arrays"], *names["config"]])

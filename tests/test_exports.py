@@ -113,6 +113,7 @@ LAYERS = [
     "clusters",
     "choice",
     "difficulty",
+    "prototypes",
     "stored",
     "card",
     "shareable",

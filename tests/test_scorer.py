@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from scipy.stats import spearmanr
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import (
@@ -287,6 +288,7 @@ def test_a_cluster_for_each_row_is_tried_only_if_nothing_else_is_in_the_range(cl
     "options, message",
     [
         ({"n_clusters": 0}, "n_clusters must be at least 1, got 0"),
+        ({"repeats": 0}, "repeats must be at least 1, got 0"),
         ({"n_clusters": -3}, "n_clusters must be at least 1, got -3"),
         ({"normalize": "max"}, r"normalize must be one of \['minmax', 'rank', None\], got 'max'"),
         ({"cluster_range": (1, 5)}, r"\(low, high\) with 2 <= low <= high, got \(1, 5\)"),
@@ -479,3 +481,27 @@ def test_a_map_scores_any_split_or_stream_as_score_does(batch_size, streaming):
     one_by_one = list(rows.map(scorer, fn_kwargs=options))
     assert [row["cluster"] for row in one_by_one] == [row["cluster"] for row in scored]
     assert set(scored[0]) == {"vec", "class", "cluster", "distance", "difficulty"}
+
+
+# --- repeats ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(120) % 2])
+def test_repeats_average_the_difficulties_of_seeds_that_follow(labels):
+    embeddings = cloud()
+    scores = DifficultyScorer(5, seed=7, repeats=3).fit(embeddings, labels).score(embeddings, labels)
+    single = [DifficultyScorer(5, seed=s).fit(embeddings, labels).score(embeddings, labels) for s in (7, 8, 9)]
+    np.testing.assert_array_equal(scores.cluster, single[0].cluster)
+    np.testing.assert_array_equal(scores.distance, single[0].distance)
+    expected = np.mean([run.difficulty for run in single], axis=0)
+    np.testing.assert_allclose(scores.difficulty, expected, atol=1e-6)
+    assert scores.difficulty.dtype == np.float32
+
+
+def test_repeats_make_the_order_of_the_rows_stable():
+    embeddings = np.random.default_rng(0).normal(size=(2000, 20))
+    agree = []
+    for repeats in (1, 8):
+        runs = [DifficultyScorer(20, seed=s, repeats=repeats).fit(embeddings).score(embeddings) for s in (0, 100)]
+        agree.append(spearmanr(runs[0].difficulty, runs[1].difficulty).statistic)
+    assert agree[1] > agree[0] + 0.3  # rows of no clusters, on which two runs hardly agree at all

@@ -22,6 +22,7 @@ from datasets import (
 )
 from PIL import Image as PILImage
 from scipy.stats import rankdata
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import davies_bouldin_score
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
@@ -339,6 +340,10 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
     )
     assert record == {
         "n_clusters": 5,
+        "outliers": 0,
+        "davies_bouldin_curve": {},
+        "repeats": 1,
+        "clusterer": None,
         "davies_bouldin": pytest.approx(davies_bouldin_score(points, numbers(scored, "cluster")), rel=1e-3),
         "label_column": None,
         "normalize": "rank",
@@ -348,6 +353,21 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
         "version": __version__,
     }
     assert json.loads(scored.features["difficulty"].id) == provenance(scored)
+
+
+def test_the_record_holds_the_index_of_each_number_that_was_tried():
+    record = provenance(add_difficulty(embedded(), cluster_range=(2, 5)))
+    curve = record["davies_bouldin_curve"]
+    assert list(curve) == ["2", "3", "4", "5"]
+    assert record["n_clusters"] == int(min(curve, key=curve.get))
+
+
+def test_the_record_is_json_where_clusters_coincide():
+    dataset = Dataset.from_dict({"embedding": [[1.0, 2.0]] * 20})
+    scored = add_difficulty(dataset, scorer=DifficultyScorer(clusterer=MiniBatchKMeans(2, n_init=1)))
+    record = json.loads(scored.features["difficulty"].id, parse_constant=pytest.fail)
+    assert record["davies_bouldin"] is None
+    assert record["clusterer"] == "MiniBatchKMeans(n_clusters=2, n_init=1)"
 
 
 def test_one_cluster_has_no_index():

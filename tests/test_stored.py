@@ -46,8 +46,11 @@ def assert_same_scores(one, other, form=None):
 
 @pytest.mark.parametrize("form", [None, *FORMS])
 @pytest.mark.parametrize("normalize", ["minmax", "rank", None])
-def test_a_loaded_scorer_gives_the_same_bits(tmp_path, normalize, form):
-    scorer = DifficultyScorer(4, normalize=normalize).fit(cloud(), None if form is None else labels(form))
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_loaded_scorer_gives_the_same_bits(tmp_path, normalize, form, repeats):
+    scorer = DifficultyScorer(4, normalize=normalize, repeats=repeats).fit(
+        cloud(), None if form is None else labels(form)
+    )
     scorer.save_pretrained(tmp_path)
     assert_same_scores(scorer, DifficultyScorer.from_pretrained(tmp_path), form)
 
@@ -162,7 +165,8 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "seed": 42,
         "clusterer": None,
         "dim": DIM,
-        "n_clusters_": 9,
+        "repeats": 1,
+        "sizes": [9],
         "outliers_": scorer.outliers_,
         "davies_bouldin_": scorer.davies_bouldin_,
         "davies_bouldin_curve_": {},
@@ -283,7 +287,8 @@ FIELDS = {
     "seed": (None, 1.5, "1", True),
     "clusterer": (1, {}),
     "dim": (None, 0, "6", 6.0),
-    "n_clusters_": (None, 0, -9, 9.0),
+    "repeats": (None, 0, 1.0),
+    "sizes": (None, 9, [], [0], [-9], [9.0], ["9"]),
     "outliers_": (None, -1, 0.0),
     "davies_bouldin_": ("infinity", -1, True, float("nan"), float("inf"), 10**400),
     "davies_bouldin_curve_": (None, [], {"two": 1}, {"2": None}, {"-2": 1}, {"\u00b2": 1}, {"9" * 30: 1}),
@@ -346,7 +351,13 @@ def test_further_fields_and_tensors_of_the_same_format_are_ignored(tmp_path):
 def test_labels_are_one_for_each_centroid(tmp_path, count):
     saved(tmp_path)
     changed(tmp_path, centroid_labels_=["cat"] * count)
-    refused(tmp_path, f"'centroid_labels_' has {count} labels for n_clusters_ = 9 centroids")
+    refused(tmp_path, f"'centroid_labels_' has {count} labels for 9 centroids")
+
+
+def test_a_size_is_there_for_each_repeat(tmp_path):
+    saved(tmp_path)
+    changed(tmp_path, repeats=2)
+    refused(tmp_path, "'sizes' has 1 clusterings, but repeats is 2")
 
 
 # --- tensors ------------------------------------------------------------------------------------------------------
@@ -384,7 +395,7 @@ def test_a_tensor_that_is_missing_or_of_another_type_rank_or_shape_is_named(tmp_
 
 @pytest.mark.parametrize(
     ("fields", "tensor"),
-    [({"dim": 5}, "centroids"), ({"n_clusters_": 8, "centroid_labels_": None}, "centroids")]
+    [({"dim": 5}, "centroids"), ({"sizes": [8], "centroid_labels_": None}, "centroids")]
     + [({"normalize": normalize}, "quantiles") for normalize in ("rank", None)],
 )
 def test_tensors_of_another_config_are_refused(tmp_path, fields, tensor):
