@@ -33,8 +33,7 @@ def choose_k(points: Points, candidates: list[int], seed: int) -> tuple[int, dic
     Returns:
         The number chosen, and the index of each candidate.
     """
-    sample = points.sample(max(_SAMPLE, _SAMPLE_ROWS * max(candidates)), seed).all()
-    points = Points.of([sample.cpu().numpy()], points.shared)
+    points = points.sample(max(_SAMPLE, _SAMPLE_ROWS * max(candidates)), seed).held()
     start = plus_plus(points, max(candidates), seed)
     curve = {}
     for k in sorted(candidates):

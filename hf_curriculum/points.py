@@ -82,6 +82,10 @@ class Points:
             return self
         return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False, shuffle=False)))
 
+    def held(self) -> "Points":
+        """The same points from a copy in memory, already in their space: few of them, to be gone through often."""
+        return Points.of([self.all().cpu().numpy()], self.shared)
+
     @property
     def own(self) -> "Points":
         """The share of this process."""

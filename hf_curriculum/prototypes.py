@@ -13,6 +13,7 @@ from hf_curriculum.difficulty import fit_normalizer
 from hf_curriculum.points import Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
+_FEW = 20_000
 
 Labels = NDArray[Any] | None
 FindCentroids = Callable[[Points, int], torch.Tensor]
@@ -46,6 +47,7 @@ class Prototypes:
         found = []
         for rows in members:
             own = points.select(rows)
+            own = own.held() if rows.size <= _FEW else own
             found.append(cls._of_class(own, find(own, max(1, rows.size // 2)), normalize))
         indices = [part.davies_bouldin for part in found if part.davies_bouldin is not None]
         return cls(
