@@ -17,6 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
+from datasets import Features, List, Value
+from datasets.arrow_writer import ArrowWriter
 from report import print_json, print_table
 
 SCORE = """
@@ -24,7 +27,7 @@ import json, sys, time
 from datasets import Dataset
 from hf_curriculum import DifficultyScorer, add_difficulty
 folder, k = sys.argv[1], int(sys.argv[2])
-dataset = Dataset.load_from_disk(folder)
+dataset = Dataset.from_file(f"{folder}/rows.arrow")
 print("ready", flush=True)
 sys.stdin.readline()
 start = time.perf_counter()
@@ -34,24 +37,21 @@ print(json.dumps(time.perf_counter() - start), flush=True)
 
 
 def save(folder: Path, rows: int, dim: int) -> None:
-    from datasets import Dataset, Features, List, Value
-
+    features = Features({"embedding": List(Value("float32"), length=dim)})
     centres = np.random.default_rng(0).standard_normal((2000, dim), np.float32)
-
-    def parts():
-        rng = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
+    with ArrowWriter(path=str(folder / "rows.arrow"), features=features) as writer:
         for start in range(0, rows, 10_000):
             n = min(10_000, rows - start)
             found = centres[rng.integers(2000, size=n)] + 1.5 * rng.standard_normal((n, dim), np.float32)
-            yield from ({"embedding": row} for row in found)
-
-    features = Features({"embedding": List(Value("float32"), length=dim)})
-    Dataset.from_generator(parts, features=features, cache_dir=str(folder / "cache")).save_to_disk(folder / "rows")
+            array = pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), dim)
+            writer.write_table(pa.table({"embedding": array}))
+        writer.finalize()
 
 
 def measure(folder: Path, k: int) -> tuple[float, float, float]:
     """Seconds; MB of own pages above those at the start, at the peak; MB of mapped file pages at the peak."""
-    words = [sys.executable, "-c", SCORE, str(folder / "rows"), str(k)]
+    words = [sys.executable, "-c", SCORE, str(folder), str(k)]
     child = psutil.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     child.stdout.readline()
     memory = child.memory_info()

@@ -226,9 +226,11 @@ class DifficultyScorer(Shareable):
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
         there = [i for i, row in enumerate(rows) if row is not None]
+        # On the CPU: in a process that `map` has forked, a GPU cannot be used.
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
         if there:
-            scores = self.score([rows[i] for i in there], None if labels is None else [labels[i] for i in there])
+            points = replace(_as_points([rows[i] for i in there]), device=torch.device("cpu"))
+            scores = self.score(points, None if labels is None else [labels[i] for i in there])
             for name, column in columns.items():
                 for i, value in zip(there, getattr(scores, name), strict=True):
                     column[i] = value

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from scipy.stats import spearmanr
 from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -505,3 +506,11 @@ def test_repeats_make_the_order_of_the_rows_stable():
         runs = [DifficultyScorer(20, seed=s, repeats=repeats).fit(embeddings).score(embeddings) for s in (0, 100)]
         agree.append(spearmanr(runs[0].difficulty, runs[1].difficulty).statistic)
     assert agree[1] > agree[0] + 0.3  # rows of no clusters, on which two runs hardly agree at all
+
+
+def test_a_map_uses_no_gpu_since_it_may_run_in_a_forked_process(monkeypatch):
+    scorer = DifficultyScorer(4).fit(cloud())
+    monkeypatch.setitem(PartialState._shared_state, "device", torch.device("meta"))  # stands for a GPU
+    assert scorer({"embedding": cloud().tolist()})["cluster"] == scorer({"embedding": cloud()})["cluster"]
+    with pytest.raises(NotImplementedError):
+        scorer.score(cloud())
