@@ -303,8 +303,9 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _arrow_column(dataset: Dataset, column: str) -> pa.ChunkedArray:
-    table = dataset.select_columns([column]).with_format("arrow")[:]  # through the indices mapping, undecoded
-    array = table[column]
+    array = dataset.data.column(column)
+    if dataset._indices is not None:  # after shuffle or select; the public way gathers row by row, 300 times slower
+        array = array.take(dataset._indices.column(0))
     if isinstance(array.type, pa.ExtensionType):  # a fixed-shape Array2D... column
         raise ValueError(f"Column {column!r} holds {array.type}; expected numbers or a list of numbers a row.")
     return array
