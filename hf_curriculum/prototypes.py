@@ -13,6 +13,7 @@ from hf_curriculum.difficulty import fit_normalizer
 from hf_curriculum.points import Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
+_ENOUGH = 16  # rows that are a prototype's due, however large the others are
 _FEW = 20_000
 
 Labels = NDArray[Any] | None
@@ -89,5 +90,5 @@ def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.i
 def _with_prototype(counts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Clusters that have rows enough to have a prototype; all that have rows if none has enough."""
     there = counts > 0
-    large = counts > max(1, _TINY_CLUSTER * counts[there].mean())
+    large = counts > max(1, min(_TINY_CLUSTER * counts[there].mean(), _ENOUGH))
     return large if large.any() else there

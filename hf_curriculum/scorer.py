@@ -45,9 +45,9 @@ class Scores:
 class DifficultyScorer(Shareable):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
-    A cluster of one row, or of less than a quarter of the mean cluster's rows, has no prototype, since an outlier that
-    owns a cluster would be at distance 0 of it: its rows are scored against the nearest other prototype, at the end
-    of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
+    A cluster of one row, or of at most a quarter of the mean cluster's rows and 16, has no prototype, since an outlier
+    that owns a cluster would be at distance 0 of it: its rows are scored against the nearest other prototype, at the
+    end of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
 
     Args:
         n_clusters: Number of clusters K; with labels, in each class. ``None`` chooses it by the lowest Davies-Bouldin

@@ -404,6 +404,15 @@ def test_scores_of_large_clusters_do_not_change_for_the_outliers():
     np.testing.assert_allclose(scores.distance[200], np.linalg.norm(rows[200] - rows[100:200].mean(0)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("small, kept", [(5, False), (16, False), (17, True), (40, True)])
+def test_a_small_cluster_of_many_rows_has_its_prototype(small, kept):
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(size=(300, 2)), rng.normal(size=(small, 2)) + 40])
+    scorer = DifficultyScorer(2, standardize=False, l2_normalize=False).fit(rows)
+    assert (scorer.n_clusters_, scorer.outliers_) == ((2, 0) if kept else (1, small))
+    assert (scorer.score(rows).difficulty[300:].min() < 1) == kept
+
+
 # --- degenerate data ----------------------------------------------------------------------------------------------
 
 
