@@ -134,8 +134,6 @@ class DifficultyScorer(Shareable):
     ) -> "DifficultyScorer":
         """Learn the centroids, and the range of distances around each.
 
-        Under ``accelerate launch`` all processes have to call, with the same embeddings: they divide the work.
-
         Args:
             embeddings: Finite numbers, shape ``(N, dim)``; any float type.
             labels: Class of each row, shape ``(N,)``; clusters are then found inside each class, of ``n`` rows at most
@@ -163,13 +161,14 @@ class DifficultyScorer(Shareable):
         curves: list[dict[int, float]] = []
 
         def find(points: Points, most: int) -> torch.Tensor:
-            centroids, curve = self._cluster(points, most, self.seed + len(self.prototypes_))
+            centroids, curve = self._cluster(points, most, self.seed + len(prototypes))
             curves.append(curve)
             return centroids
 
-        self.prototypes_: list[Prototypes] = []
+        prototypes: list[Prototypes] = []
         for _ in range(self.repeats):
-            self.prototypes_.append(Prototypes.fit(points, classes, find, self.normalize))
+            prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+        self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
@@ -198,15 +197,16 @@ class DifficultyScorer(Shareable):
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
         points = points.inside(self.space_)
-        first, *others = (prototypes.nearest(points, classes) for prototypes in self.prototypes_)
-        cluster, distance = first
-        beyond = count_outside(distance, cluster, self.prototypes_[0].quantiles)
+        first, *others = self.prototypes_
+        cluster, distance = first.nearest(points, classes)
+        beyond = count_outside(distance, cluster, first.quantiles)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        difficulty = difficulty_of(distance, cluster, self.prototypes_[0].quantiles)
-        for prototypes, (near, far) in zip(self.prototypes_[1:], others, strict=True):
+        difficulty = difficulty_of(distance, cluster, first.quantiles)
+        for prototypes in others:
+            near, far = prototypes.nearest(points, classes)
             difficulty += difficulty_of(far, near, prototypes.quantiles)
-        return Scores(cluster, distance, difficulty / np.float32(self.repeats), beyond)
+        return Scores(cluster, distance, difficulty / np.float32(len(self.prototypes_)), beyond)
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -226,9 +226,9 @@ class DifficultyScorer(Shareable):
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
         there = [i for i, row in enumerate(rows) if row is not None]
-        # On the CPU: in a process that `map` has forked, a GPU cannot be used.
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
         if there:
+            # On the CPU: in a process that `map` has forked, a GPU cannot be used.
             points = replace(_as_points([rows[i] for i in there]), device=torch.device("cpu"))
             scores = self.score(points, None if labels is None else [labels[i] for i in there])
             for name, column in columns.items():

@@ -48,6 +48,8 @@ def add_difficulty(
 ) -> AnyDataset:
     """Score each row by its distance to the prototype of its cluster.
 
+    Under ``accelerate launch`` all processes call it: they divide the work, and each returns the whole dataset.
+
     Args:
         dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
             prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
