@@ -7,7 +7,8 @@
 Each compares rows per second of ``add_embeddings``, cache empty, with the bare forward pass over batches that are
 ready in memory, and with what users write today, in alternating rounds of one process. Encoders have the shape of
 MiniLM (the real one), DINOv2-small and Wav2Vec2-base (random weights: the speed is the same). ``decoding`` runs a tiny
-encoder on photographs, so that decoding is the limit, beside a hand-written ``DataLoader`` with the same workers.
+encoder on photographs, ``audio-decoding`` one on audio files, so that decoding is the limit, beside a hand-written
+``DataLoader`` with the same workers.
 """
 
 import argparse
@@ -18,8 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 import torch
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Audio, Dataset, disable_progress_bars, load_dataset
 from PIL import Image
 from report import print_json, print_table
 from torch.utils.data import DataLoader
@@ -173,9 +176,54 @@ def audio_runs(args, folder: Path) -> dict[str, Run]:
     }
 
 
+def long_clips(path: str, rows: int) -> Dataset:
+    """FLAC files of 44.1 kHz and about 10 s, each made of 20 short clips."""
+    short = load_dataset("parquet", data_files=path, split="train")
+    column = next(name for name, feature in short.features.items() if type(feature).__name__ == "Audio")
+    clips = [read_audio(row, 44_100) for row in short.cast_column(column, Audio(decode=False))[column]]
+    files = []
+    for row in range(rows):
+        buffer = io.BytesIO()
+        samples = np.concatenate([clips[(20 * row + i) % len(clips)] for i in range(20)])
+        soundfile.write(buffer, samples, 44_100, format="FLAC")
+        files.append({"bytes": buffer.getvalue(), "path": None})
+    return Dataset.from_dict({"audio": files}).cast_column("audio", Audio())
+
+
+def audio_decoding_runs(args, folder: Path) -> dict[str, Run]:
+    config = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    convolutions = {"conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (10, 8)}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 1}
+    Wav2Vec2Model(Wav2Vec2Config(**config, **convolutions, **positions)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(folder)
+    dataset = long_clips(args.data, args.rows)
+    raw = dataset.cast_column("audio", Audio(decode=False))
+    extractor, model = Wav2Vec2FeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    workers = max(1, args.workers or 0)
+
+    def collate(rows):
+        features = []
+        for row in rows:
+            samples, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]), dtype="float32", always_2d=True)
+            clip = soxr.resample(samples.mean(axis=1), rate, 16_000)
+            features.append(extractor(clip, sampling_rate=16_000, return_tensors="np").input_values)
+        return features
+
+    @torch.inference_mode()
+    def by_hand():
+        loader = DataLoader(raw, batch_size=args.batch_size, num_workers=workers, collate_fn=collate)
+        clips = (torch.from_numpy(clip) for batch in loader for clip in batch)
+        return np.concatenate([model(clip).last_hidden_state.mean(1).numpy() for clip in clips])
+
+    return {
+        "add_embeddings": lambda: ours(dataset, str(folder), batch_size=args.batch_size, num_workers=workers),
+        "DataLoader by hand": by_hand,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["text", "image", "decoding", "audio"])
+    parser.add_argument("kind", choices=["text", "image", "decoding", "audio", "audio-decoding"])
     parser.add_argument("--data", required=True, help="Parquet file with a text, image or audio column")
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -186,7 +234,12 @@ def main() -> None:
     disable_progress_bars()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        makers = {"image": image_runs, "decoding": decoding_runs, "audio": audio_runs}
+        makers = {
+            "image": image_runs,
+            "decoding": decoding_runs,
+            "audio": audio_runs,
+            "audio-decoding": audio_decoding_runs,
+        }
         runs = text_runs(args) if args.kind == "text" else makers[args.kind](args, Path(folder))
         seconds = alternate(runs, args.rounds)
     own = np.array(seconds["add_embeddings"])

@@ -85,7 +85,7 @@ class AudioEncoder(HubEncoder):
     """
 
     modality: str | None = "audio"
-    window = 512
+    window = 64  # 30 s of each are 120 MB, and each worker holds two windows
 
     def __init__(
         self,
