@@ -8,6 +8,7 @@ import soundfile
 import soxr
 import torch
 from datasets import Audio, Dataset
+from embedding import encoder
 from PIL import Image as PILImage
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -27,10 +28,8 @@ from transformers import (
     ResNetModel,
 )
 
-from hf_curriculum.encoders import Options, resolve
 from hf_curriculum.encoders.audio import read_audio
 from hf_curriculum.encoders.base import pool
-from hf_curriculum.forward import Forward
 
 MODALITIES = ("image", "audio", "text")
 MODALITY = pytest.mark.parametrize("modality", MODALITIES)
@@ -82,18 +81,6 @@ def by_hand(modality, path, rows, pooling):
 
 
 # --- what is compared with them -----------------------------------------------------------------------------------
-
-
-def encoder(model_id, dataset, **options):
-    """Rows and a batch size to vectors, as the rooms above the encoders do it."""
-    found, _ = resolve(model_id, dataset, Options(**options))
-    forward = Forward(found, "float32")
-
-    def embed(rows, batch_size):
-        return forward(found.prepare([found.read(row) for row in rows], batch_size), len(rows))
-
-    embed.record = found.record
-    return embed
 
 
 @pytest.fixture

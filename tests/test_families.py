@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, Features, Image, List, Value, Video
+from embedding import encoder
 from families import (
     FAMILIES,
     SENTENCES,
@@ -48,7 +49,6 @@ from hf_curriculum.encoders import Options, resolve
 from hf_curriculum.encoders.audio import read_audio
 from hf_curriculum.encoders.image import read_image
 from hf_curriculum.encoders.video import read_video
-from hf_curriculum.forward import Forward
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -81,18 +81,6 @@ def saved(tmp_path_factory):
         return str(path)
 
     return save
-
-
-def encoder(model_id, dataset, **options):
-    """Rows and a batch size to vectors, as the rooms above the encoders do it."""
-    found, _ = resolve(model_id, dataset, Options(**options))
-    forward = Forward(found, "float32")
-
-    def embed(rows, batch_size):
-        return forward(found.prepare([found.read(row) for row in rows], batch_size), len(rows))
-
-    embed.record = found.record
-    return embed
 
 
 def assert_equal(vectors, expected, tolerance=1e-5):
