@@ -125,6 +125,28 @@ class Points:
             yield self.select(slice(start, start + _CHUNK)).all()
 
 
+def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
+    """The space in which distances count, from the mean and the deviation of each dimension.
+
+    Args:
+        points: ``N`` of them, in no space yet.
+        standardize: Whether each dimension gets mean 0 and deviation 1; a constant one is left at its deviation of 0.
+        unit: Whether each vector is then brought to length 1.
+    """
+    mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
+    if standardize:
+        origin = points.select(slice(0, 1)).all().cpu().double()  # so that a constant dimension deviates by 0
+        sums, squares = torch.zeros(2, points.dim, dtype=torch.float64)
+        for rows in points.own.chunks():
+            shifted = rows.cpu().double() - origin
+            sums += shifted.sum(0)
+            squares += shifted.square().sum(0)
+        shift = points.total(sums) / len(points)
+        deviation = (points.total(squares) / len(points) - shift.square()).clamp(min=0).sqrt()
+        mean, scale = (origin[0] + shift).float(), torch.where(deviation > 0, deviation, 1).float()
+    return Space(mean, scale, unit)
+
+
 def _indices(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     """A slice where the rows are neighbours: read in place, they need not be gathered first."""
     return slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == rows.size else rows

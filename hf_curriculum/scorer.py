@@ -15,7 +15,7 @@ from hf_curriculum.choice import choose_k, cluster_grid
 from hf_curriculum.clusters import kmeans
 from hf_curriculum.columns import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
 from hf_curriculum.difficulty import NORMALIZATIONS, count_outside, difficulty_of
-from hf_curriculum.points import Points, Space
+from hf_curriculum.points import Points, Space, fit_space
 from hf_curriculum.prototypes import Prototypes
 from hf_curriculum.shareable import Shareable
 from hf_curriculum.stored import plain_config, plain_labels
@@ -155,7 +155,7 @@ class DifficultyScorer(Shareable):
         points = _as_points(embeddings)
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
-        self.space_ = _space_of(points, self.standardize, self.l2_normalize)
+        self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
         classes = None if labels is None else _as_labels(labels, len(points))
         curves: list[dict[int, float]] = []
@@ -340,22 +340,6 @@ def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
     unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
     if unseen:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
-
-
-def _space_of(points: Points, standardize: bool, unit: bool) -> Space:
-    """The space in which distances count, from the mean and the deviation of each dimension."""
-    mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
-    if standardize:
-        origin = points.select(slice(0, 1)).all().cpu().double()  # so that a constant dimension deviates by 0
-        sums, squares = torch.zeros(2, points.dim, dtype=torch.float64)
-        for rows in points.own.chunks():
-            shifted = rows.cpu().double() - origin
-            sums += shifted.sum(0)
-            squares += shifted.square().sum(0)
-        shift = points.total(sums) / len(points)
-        deviation = (points.total(squares) / len(points) - shift.square()).clamp(min=0).sqrt()
-        mean, scale = (origin[0] + shift).float(), torch.where(deviation > 0, deviation, 1).float()
-    return Space(mean, scale, unit)
 
 
 def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:

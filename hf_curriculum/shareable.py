@@ -1,5 +1,6 @@
 """What a scorer shares with the models of the Hub: save, load and push."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,20 +14,20 @@ from hf_curriculum.stored import CONFIG, locate, read, write
 Self = TypeVar("Self", bound="Shareable")
 
 
-class Shareable(ModelHubMixin):
+class Shareable(ModelHubMixin, ABC):
     """Keeps a fitted scorer in the files of :mod:`hf_curriculum.stored`."""
 
     # Where it is not None, the mixin leaves the arguments of __init__ alone, of which it would copy a clusterer.
     _hub_mixin_config = {}
 
+    @abstractmethod
     def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
         """All that makes this scorer, as :func:`hf_curriculum.stored.write` takes it."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _restored(cls: type[Self], arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> Self:
         """The scorer of which these are the parts."""
-        raise NotImplementedError
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Save the fitted scorer to a folder: ``model.safetensors``, ``config.json`` and ``README.md``, a model card.
