@@ -418,3 +418,109 @@ def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
     assert names["config"]["sizes"] == [4]
     table = re.findall(r"^\| `(\w+)` \|", (DOCS / "scorer.md").read_text(), re.MULTILINE)
     assert sorted(table) == sorted([*names["arrays"], *names["config"]])
+
+
+# use_cases.md
+
+
+def use_case(path, data, **names):
+    import use_case_data
+
+    args = TrainingArguments(**options(path, remove_unused_columns=False))
+    return {"args": args, "scored": use_case_data.scored(getattr(use_case_data, data)), **names}
+
+
+def assert_batches(names, seen, batch_of):
+    """The model was given what the rows of each step hold."""
+    sampler = names["trainer"].curriculum_sampler
+    assert len(seen) == STEPS
+    for step, batch in enumerate(seen):
+        torch.testing.assert_close(batch, batch_of([names["scored"][row] for row in sampler.indices(step).tolist()]))
+
+
+def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
+    pytest.importorskip("diffusers", reason="diffusers is not installed")
+    from use_case_generation import unet
+    from use_case_images import pixels
+
+    torch.manual_seed(0)
+    names = use_case(tmp_path, "PICTURES", unet=unet())
+    execute("use_cases.md", "Diffusion", names)
+    losses = [log["loss"] for log in names["trainer"].state.log_history if "loss" in log]
+    assert losses[-1] < losses[0]
+    assert names["trainer"].curriculum_sampler.total_steps == STEPS
+    rows = [names["scored"][row] for row in range(4)]
+    torch.testing.assert_close(names["collate"](rows), pixels(rows))
+
+
+def test_a_gan_sees_the_rows_of_the_sampler():
+    pytest.importorskip("diffusers", reason="diffusers is not installed")
+    from use_case_generation import dcgan
+    from use_case_images import pixels
+
+    generator, discriminator = dcgan()
+    names = use_case(Path(), "PICTURES", generator=generator, discriminator=discriminator, latent_size=8)
+    names |= {"collate": pixels, "seen": []}
+    names |= {
+        f"{name[0]}_optimizer": torch.optim.Adam(names[name].parameters()) for name in ("generator", "discriminator")
+    }
+    discriminator.register_forward_pre_hook(lambda _, args: names["seen"].append(args[0]))
+    execute("use_cases.md", "GAN", names)
+    real = names["seen"][::3]  # then come the same fakes twice
+    for step, batch in enumerate(real):
+        rows = [names["scored"][row] for row in names["sampler"].indices(step).tolist()]
+        torch.testing.assert_close(batch, pixels(rows)["pixel_values"])
+    assert len(real) == STEPS
+
+
+def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
+    from transformers import DetrImageProcessor
+    from use_case_objects import box_of, detr
+
+    def annotated(row):
+        left, top, right, bottom = map(float, box_of(row["image"]))
+        box = [left, top, right - left, bottom - top]
+        return {"objects": [{"bbox": box, "category_id": row["label"], "area": box[2] * box[3], "iscrowd": 0}]}
+
+    names = use_case(tmp_path, "PICTURES", processor=DetrImageProcessor(size={"height": 64, "width": 64}))
+    names |= {"scored": names["scored"].map(annotated), "model": detr(names["scored"]).model}
+    labels = []
+    names["model"].register_forward_pre_hook(lambda _, args, kwargs: labels.append(kwargs["labels"]), with_kwargs=True)
+    seen = watch(names["model"], "pixel_values")
+    execute("use_cases.md", "Detection", names)
+    assert_batches(names, seen, lambda rows: names["collate"](rows)["pixel_values"])
+    sampler = names["trainer"].curriculum_sampler
+    for step, targets in enumerate(labels):
+        for target, row in zip(targets, sampler.indices(step).tolist(), strict=True):
+            left, top, right, bottom = box_of(names["scored"][row]["image"]) / 32
+            expected = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+            np.testing.assert_allclose(target["boxes"][0], expected, atol=1e-6)
+
+
+def test_speech_is_pretrained_on_the_rows_of_the_sampler(tmp_path):
+    from use_case_data import samples_of
+    from use_case_sounds import wav2vec2, waves
+
+    names = use_case(tmp_path, "SPEECH", read=lambda audio: samples_of({"audio": audio}))
+    names["model"] = wav2vec2(names["scored"]).model
+    seen = watch(names["model"], "input_values")
+    execute("use_cases.md", "Speech pretraining", names)
+    assert_batches(names, seen, lambda rows: waves(rows)["input_values"])
+
+
+def test_a_model_of_renamed_weights_resumes_from_those_of_its_checkpoint(tmp_path):
+    from transformers import ViTMAEForPreTraining
+    from use_case_images import mae, pixels
+
+    names = use_case(tmp_path, "PICTURES", collate=pixels, ViTMAEForPreTraining=ViTMAEForPreTraining)
+    names["args"] = TrainingArguments(
+        **options(tmp_path, remove_unused_columns=False, save_strategy="steps", save_steps=10, save_total_limit=3)
+    )
+    whole = mae(names["scored"]).model
+    trainer = CurriculumTrainer(model=whole, args=names["args"], train_dataset=names["scored"], data_collator=pixels)
+    trainer.train()
+    (tmp_path / f"checkpoint-{STEPS}").rename(tmp_path / "end")
+    names["model"] = mae(names["scored"]).model
+    execute("use_cases.md", "Resume", names)
+    assert names["checkpoint"].endswith("checkpoint-30")
+    torch.testing.assert_close(names["model"].state_dict(), whole.state_dict(), rtol=0, atol=0)
