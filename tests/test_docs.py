@@ -27,11 +27,17 @@ from tiny import (
 from torch.utils.data import DataLoader
 from transformers import (
     DataCollatorForSeq2Seq,
+    DetrImageProcessor,
     LlamaForCausalLM,
     Seq2SeqTrainingArguments,
     TrainerCallback,
     TrainingArguments,
+    ViTMAEForPreTraining,
 )
+from use_case_data import PICTURES, SPEECH, samples_of
+from use_case_data import scored as scored_rows
+from use_case_images import mae, pixels
+from use_case_sounds import wav2vec2, waves
 
 from hf_curriculum import CurriculumSampler, CurriculumTrainer, DifficultyScorer, add_difficulty, add_embeddings
 
@@ -423,11 +429,10 @@ def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
 # use_cases.md
 
 
-def use_case(path, data, **names):
-    import use_case_data
-
-    args = TrainingArguments(**options(path, remove_unused_columns=False))
-    return {"args": args, "scored": use_case_data.scored(getattr(use_case_data, data)), **names}
+def use_case(path, data, **settings):
+    """The reader's own things of a use case; its collator reads columns that the model does not take."""
+    args = TrainingArguments(**options(path, remove_unused_columns=False, **settings))
+    return {"args": args, "scored": scored_rows(data)}
 
 
 def assert_batches(names, seen, batch_of):
@@ -441,10 +446,9 @@ def assert_batches(names, seen, batch_of):
 def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
     pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import unet
-    from use_case_images import pixels
 
     torch.manual_seed(0)
-    names = use_case(tmp_path, "PICTURES", unet=unet())
+    names = use_case(tmp_path, PICTURES) | {"unet": unet()}
     execute("use_cases.md", "Diffusion", names)
     losses = [log["loss"] for log in names["trainer"].state.log_history if "loss" in log]
     assert losses[-1] < losses[0]
@@ -453,20 +457,23 @@ def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
     torch.testing.assert_close(names["collate"](rows), pixels(rows))
 
 
-def test_a_gan_sees_the_rows_of_the_sampler():
+def test_a_gan_sees_the_rows_of_the_sampler(tmp_path):
     pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import dcgan
-    from use_case_images import pixels
 
     generator, discriminator = dcgan()
-    names = use_case(Path(), "PICTURES", generator=generator, discriminator=discriminator, latent_size=8)
-    names |= {"collate": pixels, "seen": []}
-    names |= {
-        f"{name[0]}_optimizer": torch.optim.Adam(names[name].parameters()) for name in ("generator", "discriminator")
+    names = use_case(tmp_path, PICTURES) | {
+        "generator": generator,
+        "discriminator": discriminator,
+        "g_optimizer": torch.optim.Adam(generator.parameters()),
+        "d_optimizer": torch.optim.Adam(discriminator.parameters()),
+        "latent_size": 8,
+        "collate": pixels,
     }
-    discriminator.register_forward_pre_hook(lambda _, args: names["seen"].append(args[0]))
+    seen = []
+    discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].cpu()))
     execute("use_cases.md", "GAN", names)
-    real = names["seen"][::3]  # then come the same fakes twice
+    real = seen[::3]  # then come the same fakes twice
     for step, batch in enumerate(real):
         rows = [names["scored"][row] for row in names["sampler"].indices(step).tolist()]
         torch.testing.assert_close(batch, pixels(rows)["pixel_values"])
@@ -474,7 +481,7 @@ def test_a_gan_sees_the_rows_of_the_sampler():
 
 
 def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
-    from transformers import DetrImageProcessor
+    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_objects import box_of, detr
 
     def annotated(row):
@@ -482,8 +489,9 @@ def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
         box = [left, top, right - left, bottom - top]
         return {"objects": [{"bbox": box, "category_id": row["label"], "area": box[2] * box[3], "iscrowd": 0}]}
 
-    names = use_case(tmp_path, "PICTURES", processor=DetrImageProcessor(size={"height": 64, "width": 64}))
-    names |= {"scored": names["scored"].map(annotated), "model": detr(names["scored"]).model}
+    scores = scored_rows(PICTURES).map(annotated)
+    processor = DetrImageProcessor(size={"height": 64, "width": 64})
+    names = use_case(tmp_path, PICTURES) | {"scored": scores, "model": detr(scores).model, "processor": processor}
     labels = []
     names["model"].register_forward_pre_hook(lambda _, args, kwargs: labels.append(kwargs["labels"]), with_kwargs=True)
     seen = watch(names["model"], "pixel_values")
@@ -498,10 +506,7 @@ def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
 
 
 def test_speech_is_pretrained_on_the_rows_of_the_sampler(tmp_path):
-    from use_case_data import samples_of
-    from use_case_sounds import wav2vec2, waves
-
-    names = use_case(tmp_path, "SPEECH", read=lambda audio: samples_of({"audio": audio}))
+    names = use_case(tmp_path, SPEECH) | {"read": lambda audio: samples_of({"audio": audio})}
     names["model"] = wav2vec2(names["scored"]).model
     seen = watch(names["model"], "input_values")
     execute("use_cases.md", "Speech pretraining", names)
@@ -509,13 +514,8 @@ def test_speech_is_pretrained_on_the_rows_of_the_sampler(tmp_path):
 
 
 def test_a_model_of_renamed_weights_resumes_from_those_of_its_checkpoint(tmp_path):
-    from transformers import ViTMAEForPreTraining
-    from use_case_images import mae, pixels
-
-    names = use_case(tmp_path, "PICTURES", collate=pixels, ViTMAEForPreTraining=ViTMAEForPreTraining)
-    names["args"] = TrainingArguments(
-        **options(tmp_path, remove_unused_columns=False, save_strategy="steps", save_steps=10, save_total_limit=3)
-    )
+    names = use_case(tmp_path, PICTURES, save_strategy="steps", save_steps=10)
+    names |= {"collate": pixels, "ViTMAEForPreTraining": ViTMAEForPreTraining}
     whole = mae(names["scored"]).model
     trainer = CurriculumTrainer(model=whole, args=names["args"], train_dataset=names["scored"], data_collator=pixels)
     trainer.train()

@@ -174,8 +174,8 @@ def ctc(_: Dataset) -> Recipe:
 CODEBOOKS, CODES = 4, 16
 
 
-def codec() -> EncodecModel:
-    """An EnCodec of four codebooks of 16 random vectors each."""
+def codec(clips: torch.Tensor) -> EncodecModel:
+    """An untrained EnCodec whose four codebooks are the clusters of what it makes of these clips."""
     config = EncodecConfig(
         sampling_rate=RATE,
         hidden_size=16,
@@ -185,14 +185,18 @@ def codec() -> EncodecModel:
         target_bandwidths=[0.8],  # 50 frames a second of 4 codes of 4 bits
     )
     model = EncodecModel(config).eval()
+    with torch.no_grad():
+        residual = model.encoder(clips).transpose(1, 2).flatten(0, 1)
     for layer in model.quantizer.layers:
-        layer.codebook.embed.normal_()
+        clusters = KMeans(CODES, n_init=1, random_state=0).fit(residual.numpy())
+        layer.codebook.embed.copy_(torch.from_numpy(clusters.cluster_centers_))
+        residual = residual - layer.codebook.embed[clusters.labels_]
     return model
 
 
-def musicgen(_: Dataset) -> Recipe:
+def musicgen(dataset: Dataset) -> Recipe:
     """The decoder alone predicts the codes of a melody, codebook after codebook with a delay of one frame each."""
-    encoder = codec()
+    encoder = codec(waves(dataset)["input_values"][:, None])
     model = MusicgenForCausalLM(
         MusicgenDecoderConfig(
             vocab_size=CODES,
@@ -208,12 +212,11 @@ def musicgen(_: Dataset) -> Recipe:
 
     def collate(rows: Rows) -> Batch:
         with torch.no_grad():
-            codes = encoder.encode(waves(rows)["input_values"][:, None]).audio_codes[0]
-        start = torch.full((len(rows) * CODEBOOKS, 1), CODES)
-        prompt = torch.cat([start, codes.flatten(0, 1)], dim=1)
-        delayed, _ = model.build_delay_pattern_mask(prompt, CODES, prompt.shape[1] + CODEBOOKS - 1)
-        ids = torch.where(delayed == -1, CODES, delayed)
-        return {"labels": ids.unflatten(0, (len(rows), CODEBOOKS)).transpose(1, 2)}
+            codes = encoder.encode(waves(rows)["input_values"][:, None]).audio_codes[0].flatten(0, 1)
+        prompt = F.pad(codes, (1, 0), value=CODES)
+        _, delayed = model.build_delay_pattern_mask(prompt, CODES, prompt.shape[1] + CODEBOOKS - 1)
+        labels = delayed[:, 1:]  # the model adds the start
+        return {"labels": labels.unflatten(0, (len(rows), CODEBOOKS)).transpose(1, 2)}
 
     return Recipe(model, collate)
 

@@ -69,8 +69,8 @@ def seeded(seed: int) -> Iterator[None]:
 class WithRows:
     """A collator that says which rows a batch holds.
 
-    Loaders collate ahead, so that the generators of a checkpoint are not those that its next batch was made with: here
-    what a collator draws, such as a mask, depends on the rows, and a resumed run must have the weights of a whole one.
+    Loaders collate ahead of the step that a checkpoint saves, so what a collator draws, such as a mask, would not be
+    drawn again after a resume. Here it depends on the rows, so that a resumed run must end with the same weights.
     """
 
     def __init__(self, collate: Callable[[Rows], Batch]) -> None:

@@ -81,7 +81,7 @@ USE_CASES = [
     UseCase(RECOGNITION, "Wav2Vec2 with CTC", SPEECH, CurriculumTrainer, sounds.ctc),
     UseCase(COMPOSITION, "MusicGen (decoder on codes of EnCodec)", MUSIC, CurriculumTrainer, sounds.musicgen),
     UseCase(CLASSIFICATION, "AST on spoken digits", SPEECH, CurriculumTrainer, sounds.ast_digits),
-    UseCase(CLASSIFICATION, "AST on 50 classes", ENVIRONMENT, CurriculumTrainer, sounds.ast_environment),
+    UseCase(CLASSIFICATION, "AST on a set like ESC-50", ENVIRONMENT, CurriculumTrainer, sounds.ast_environment),
     UseCase(LANGUAGE, "masked LM (BERT)", TEXTS, CurriculumTrainer, texts.masked_lm),
     UseCase(LANGUAGE, "causal LM (Llama)", TEXTS, CurriculumTrainer, texts.causal_lm),
     UseCase(LANGUAGE, "SFT (TRL)", TEXTS, texts.MySFTTrainer, texts.sft),
