@@ -23,20 +23,21 @@ class Forward:
         encoder: Its weights move to the device.
         dtype: Precision of the forward pass: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"`` is float32 on
             the CPU, else bfloat16 or, where the device has none, float16. Weights and vectors are float32.
+        device: Where it runs; default the device of this process.
 
     Attributes:
-        device: Device of this process.
+        device: Where it runs.
         dtype: Name of the precision.
 
     Raises:
         ValueError: If ``dtype`` is unknown.
     """
 
-    def __init__(self, encoder: Encoder, dtype: str) -> None:
+    def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
         if dtype != "auto" and dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
         self.encoder = encoder
-        self.device: torch.device = this_process().device
+        self.device = torch.device(device or this_process().device)
         if dtype == "auto":
             half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
             dtype = "float32" if self.device.type == "cpu" else half
