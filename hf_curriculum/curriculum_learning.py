@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch.utils.data import DataLoader, IterableDataset
 
-from hf_curriculum.config import UNIFORM_FRACTION, CurriculumConfig
+from hf_curriculum.config import UNIFORM_FRACTION
 from hf_curriculum.difficulty import difficulty_of
 from hf_curriculum.extraction import FeatureExtractor, PretrainedModelExtractor
 from hf_curriculum.prototypes import rows_by_class
-from hf_curriculum.schedule import curriculum_weights
+from hf_curriculum.ranking import difficulty_bins, ordered
 from hf_curriculum.scorer import DifficultyScorer
+from hf_curriculum.solver import TemperatureSolver
 from hf_curriculum.weights_file import StoredWeights, read_weights, write_weights
 
 __all__ = [
@@ -60,7 +61,8 @@ class CurriculumLearning:
             0.3. The reference refuses less than 0.1, though its README passes 0.08.
         warmup_iterations: Iterations until sampling is uniform; 0 for none. Default 1000.
         random_state: Seed of k-means. Default 42.
-        max_effective_ratio: That share at the end of the warm-up, in (0, 1]; default, and at most, ``1 - 1/e``.
+        max_effective_ratio: That share at the end of the warm-up, in (0, 1]; default ``1 - 1/e``, which uniform
+            sampling has and nothing exceeds.
 
     Attributes:
         weights_: Difficulty of each row, 0 = prototype, float32, shape ``(N,)``; ``None`` before :meth:`fit`.
@@ -111,6 +113,7 @@ class CurriculumLearning:
         self.optimal_clusters_: int | None = None
         self.features_: NDArray[np.floating[Any]] | None = None
         self.labels_: NDArray[Any] | None = None
+        self._solvers: dict[str, tuple[NDArray[np.floating[Any]], TemperatureSolver]] = {}
 
     def fit(
         self, dataset: Any, labels: ArrayLike | None = None, device: torch.device | str = "cpu"
@@ -178,15 +181,12 @@ class CurriculumLearning:
         warmup = self.warmup_iterations if warmup_iterations is None else warmup_iterations
         if current_iteration >= warmup:
             return np.ones(len(weights))
-        last = min(self.max_effective_ratio, UNIFORM_FRACTION)
-        config = CurriculumConfig(
-            initial_fraction=min(self.initial_effective_percentage, last),
-            final_fraction=last,
-            warmup_steps=warmup,
-            schedule="linear",
-            order=_ORDERS[strategy],
-        )
-        return curriculum_weights(weights, current_iteration, config).astype(np.float32)
+        if current_iteration < 0:
+            raise ValueError(f"current_iteration counts from 0, got {current_iteration}.")
+        first, last = self.initial_effective_percentage, self.max_effective_ratio
+        fraction = min(last, first + (last - first) * current_iteration / warmup)
+        chances = np.exp(-ordered(weights, _ORDERS[strategy]) / self._solver(strategy).temperature(fraction))
+        return (chances / chances.sum()).astype(np.float32)
 
     def save_weights(self, filepath: str | Path) -> None:
         """Save difficulties, number of clusters, features and labels, without pickle.
@@ -221,6 +221,14 @@ class CurriculumLearning:
         if self.weights_ is None:
             raise ValueError("There are no weights yet: call fit(dataset) or load_weights(filepath) first.")
         return self.weights_
+
+    def _solver(self, strategy: str) -> TemperatureSolver:
+        """From effective share to temperature; kept, since making it takes longer than an iteration's weights."""
+        weights = self._fitted()
+        if self._solvers.get(strategy, (None,))[0] is not weights:
+            ranked = np.sort(ordered(weights.astype(np.float64), _ORDERS[strategy]))
+            self._solvers[strategy] = weights, TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size)
+        return self._solvers[strategy][1]
 
     def _number_of_clusters(self, features: NDArray[np.float32], classes: NDArray[Any] | None) -> int:
         n = len(features)

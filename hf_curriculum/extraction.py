@@ -109,8 +109,8 @@ class _TensorRows:
         if not isinstance(vectors, torch.Tensor) or vectors.ndim < 2:
             shape = f" of shape {tuple(vectors.shape)}" if isinstance(vectors, torch.Tensor) else ""
             raise ValueError(
-                f"it returned a {type(vectors).__name__}{shape}; it must return a tensor of shape (batch, dim). Wrap "
-                "it in a module that does, or pass feature_layer."
+                f"The model returned a {type(vectors).__name__}{shape}, not a tensor of shape (batch, dim). Wrap it "
+                "in a module that does, or pass feature_layer."
             )
         return vectors.flatten(2).mean(2) if vectors.ndim > 2 else vectors
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from datasets import Dataset
 from launching import environment, launch
+from PIL import Image
 from tiny import (
     BATCH,
     ROWS,
@@ -24,7 +26,7 @@ from tiny import (
     watch,
     word_tokenizer,
 )
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from transformers import (
     DataCollatorForSeq2Seq,
     DetrImageProcessor,
@@ -524,3 +526,38 @@ def test_a_model_of_renamed_weights_resumes_from_those_of_its_checkpoint(tmp_pat
     execute("use_cases.md", "Resume", names)
     assert names["checkpoint"].endswith("checkpoint-30")
     torch.testing.assert_close(names["model"].state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+# reference_api.md
+
+
+def pictures() -> Dataset:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (ROWS, 32, 32, 3), dtype=np.uint8)
+    images = [Image.fromarray(picture) for picture in pixels]
+    return Dataset.from_dict({"image": images, "x": [row / ROWS for row in range(ROWS)]})
+
+
+def test_the_reference_code_s_users_change_one_import(tiny_dino):
+    rows = TensorDataset(torch.randn(ROWS, 3, 32, 32), torch.zeros(ROWS))
+    names = {"dataset": rows, "device": "cpu"}
+    execute("reference_api.md", "One changed import", names)
+    assert names["difficulty_weights"].shape == names["weights"].shape == (ROWS,)
+    assert names["difficulty_weights"][names["weights"].argmax()] == names["difficulty_weights"].min()
+
+
+def test_moving_on_from_the_reference_code(tiny_dino, tmp_path):
+    names = loop_names(dataset=pictures(), args=TrainingArguments(**options(tmp_path)))
+    execute("reference_api.md", "Moving on", names)
+    assert rows_of(names["seen"]) == stream(names["trainer"].get_train_dataloader().sampler, 0, STEPS)
+
+
+def test_weights_of_the_reference_code_are_a_difficulty_column():
+    weights = np.random.default_rng(0).random(ROWS)
+    np.save("weights.npy", {"weights": weights, "n_clusters": 3, "features": None, "labels": None})
+    (command,) = re.findall(r"```bash\n(.*?)\n```", (DOCS / "reference_api.md").read_text())
+    words = command.replace("old.npy", "weights.npy").replace("new.npy", "weights.npy").split()
+    subprocess.run([sys.executable, *words[1:]], check=True)
+    names = {"dataset": numbers().remove_columns("difficulty")}
+    execute("reference_api.md", "Weights that you have", names)
+    assert names["scored"]["difficulty"][:] == weights.tolist()
