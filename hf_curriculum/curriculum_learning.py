@@ -36,12 +36,7 @@ logger = logging.getLogger(__name__)
 
 _LARGE, _LARGE_CLASS = 10_000, 1000  # rows from which MiniBatchKMeans clusters
 _ORDERS = {"difficulty": "easy_first", "easy": "hard_first"}
-_DINO = {
-    "dino_vits16": "facebook/dino-vits16",
-    "dino_vits8": "facebook/dino-vits8",
-    "dino_vitb16": "facebook/dino-vitb16",
-    "dino_vitb8": "facebook/dino-vitb8",
-}
+_DINO = {f"dino_{size}": f"facebook/dino-{size}" for size in ("vits16", "vits8", "vitb16", "vitb8")}
 
 
 class CurriculumLearning:

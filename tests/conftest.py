@@ -19,6 +19,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Image, Value
+from huggingface_hub import constants
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
 from tokenizers import Tokenizer
@@ -30,7 +31,9 @@ from transformers import (
     Dinov2Config,
     Dinov2Model,
     PreTrainedTokenizerFast,
+    ViTConfig,
     ViTImageProcessor,
+    ViTModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
@@ -58,6 +61,28 @@ def tiny_dinov2(tmp_path_factory) -> str:
     Dinov2Model(config).save_pretrained(path)
     ViTImageProcessor(size={"height": 28, "width": 28}).save_pretrained(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory) -> Path:
+    """A cache of the Hub with one model, a DINO of random weights as facebook/dino-vits16."""
+    cache = tmp_path_factory.mktemp("downloads")
+    repository = cache / "models--facebook--dino-vits16"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = ViTConfig(**sizes, image_size=32, patch_size=8, initializer_range=0.2)
+    ViTModel(config).save_pretrained(repository / "snapshots" / "0123")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(repository / "snapshots" / "0123")
+    return cache
+
+
+@pytest.fixture
+def tiny_dino(downloads, monkeypatch) -> str:
+    """The folder of facebook/dino-vits16, which can be had by that name."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(downloads))
+    return str(downloads / "models--facebook--dino-vits16" / "snapshots" / "0123")
 
 
 @pytest.fixture(scope="session")

@@ -158,10 +158,8 @@ def test_a_hostile_file_does_not_run(tmp_path, key, protocol):
     ],
 )
 def test_only_four_globals_are_known(tmp_path, module, name):
-    pickled = (
-        b"\x80\x04" + b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name)) + b"\x93."
-    )
-    (tmp_path / "old.npy").write_bytes(header() + pickled)
+    words = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+    (tmp_path / "old.npy").write_bytes(header() + b"\x80\x04" + words + b"\x93.")
     with pytest.raises(ValueError, match=f"asks for the global {module}.{name},"):
         convert_weights(tmp_path / "old.npy", tmp_path / "new.npy")
 
