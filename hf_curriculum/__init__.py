@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from hf_curriculum.columns import provenance as provenance
     from hf_curriculum.config import CurriculumConfig as CurriculumConfig
     from hf_curriculum.embeddings import add_embeddings as add_embeddings
+    from hf_curriculum.hub import push_scored as push_scored
     from hf_curriculum.sampler import CurriculumSampler as CurriculumSampler
     from hf_curriculum.schedule import curriculum_weights as curriculum_weights
     from hf_curriculum.schedule import effective_fraction as effective_fraction
@@ -33,6 +34,7 @@ _EXPORTS = {
     "curriculum_weights": "schedule",
     "effective_fraction": "schedule",
     "provenance": "columns",
+    "push_scored": "hub",
     "solve_temperature": "schedule",
 }
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605 - one place for each name

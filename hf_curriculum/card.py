@@ -39,7 +39,7 @@ difficulty = scorer.score(embeddings{labels}).difficulty  # of the same encoder,
 
 {trained_on}
 """
-_DIFFICULTIES = {
+DIFFICULTIES = {
     "minmax": "distance to the prototype, from 0 (lowest of the cluster) to 1 (highest)",
     "rank": "rank of the distance in the cluster, from 0 to 1",
     None: "distance to the prototype as it is",
@@ -54,26 +54,25 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         repo_id: Where it will be found; default a placeholder.
     """
     labels, index = config["centroid_labels_"], config["davies_bouldin_"]
-    steps = [
-        step
-        for step, on in (
-            ("standardised", config["standardize"]),
-            ("brought to length 1", config["l2_normalize"]),
-        )
-        if on
-    ]
+    space = space_text(config)
     return _CARD.format(
         k=config["sizes"][0],
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
-        space=f", {' and '.join(steps)}" if steps else "",
-        difficulty=_DIFFICULTIES[config["normalize"]],
+        space=f", {space}" if space else "",
+        difficulty=DIFFICULTIES[config["normalize"]],
         index="none" if index is None else f"{float(index):.4g}",
         version=config["version"],
         source=repo_id or "USER/NAME",
         labels=", labels" if labels else "",
         trained_on=_origin(config["trained_on"]),
     )
+
+
+def space_text(config: Mapping[str, Any]) -> str:
+    """What is done to embeddings before they are compared, from ``standardize`` and ``l2_normalize``; may be empty."""
+    steps = (("standardised", config.get("standardize")), ("brought to length 1", config.get("l2_normalize")))
+    return " and ".join(step for step, on in steps if on)
 
 
 def _origin(record: Mapping[str, Any] | None) -> str:

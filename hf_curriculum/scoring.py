@@ -154,6 +154,7 @@ def _add_scores(
     record = {
         "embedding": provenance(dataset, embedding_column),
         "n_clusters": scorer.n_clusters_,
+        "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
         "outliers": scorer.outliers_,
         "davies_bouldin": _number(scorer.davies_bouldin_),
         "davies_bouldin_curve": {str(k): _number(index) for k, index in scorer.davies_bouldin_curve_.items()},

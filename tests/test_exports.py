@@ -124,6 +124,8 @@ LAYERS = [
     "extraction",
     "weights_file",
     "curriculum_learning",
+    "dataset_card",
+    "hub",
     "sources",
     "demo",
     "cli",

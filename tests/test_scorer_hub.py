@@ -1,14 +1,12 @@
 """push_to_hub and from_pretrained over HTTP: the client is the real one, the Hub is on the loopback interface."""
 
 import json
-import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, Repo, hub
+from hub_client import environment
+from hub_server import Repo, hub
 
 SCRIPT = """
 import json
@@ -52,19 +50,15 @@ print(json.dumps(found))
 def pushed(tmp_path_factory):
     """What the script found, and the server after it."""
     folder = tmp_path_factory.mktemp("hub")
-    kept = {name: os.environ[name] for name in os.environ if not re.match("HF_|.*_proxy$", name, re.IGNORECASE)}
     with hub() as server:
         server.repos["models/me/empty"] = Repo()
-        environment = {
-            **kept,
-            "HF_ENDPOINT": server.url,
-            "HF_HOME": str(folder / "home"),
-            "HF_TOKEN": TOKEN,
-            "HF_HUB_DISABLE_XET": "1",
-            "PYTHONPATH": str(Path(__file__).parent.parent),
-        }
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", SCRIPT],
+            env=environment(server, folder),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr + "\n".join(server.log)
         yield json.loads(done.stdout), server

@@ -1,0 +1,247 @@
+"""push_scored: a scored dataset, its card and its pictures to the Hub."""
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from datasets import Dataset, DatasetDict, Image
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
+
+from hf_curriculum._optional import require_extra
+from hf_curriculum.columns import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    fit_split,
+    provenance,
+    read_difficulty,
+    require_column,
+    splits_of,
+)
+from hf_curriculum.config import CurriculumConfig
+from hf_curriculum.dataset_card import card_section, guess_tasks, merge_card
+from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# The base of what the HTTP library raises, too: huggingface_hub has had three of these libraries.
+_HTTP_ERROR = cast(
+    type[Exception], next(kind for kind in reversed(HfHubHTTPError.__mro__) if kind.__module__ != "builtins")
+)
+_ERRORS = (_HTTP_ERROR, LocalTokenNotFoundError, OfflineModeIsEnabled)
+_PICTURES = {name: f"curriculum/{name}.png" for name in ("schedule", "difficulty", "extremes")}
+_WAITS = (1, 2, 4)  # seconds between the attempts to commit
+_README = "README.md"
+
+
+def push_scored(
+    dataset: Dataset | DatasetDict,
+    repo_id: str,
+    *,
+    config_name: str = "default",
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    task_categories: Sequence[str] = (),
+    **options: Any,
+) -> str:
+    """Push a scored dataset to the Hub with a card that says what was scored and how.
+
+    The data goes first, as ``dataset.push_to_hub`` sends it; then, in one commit, pictures and our section of the
+    card (docs/sharing.md). What the owner of the card wrote stays; pushing again replaces our section.
+
+    Args:
+        dataset: From :func:`add_difficulty`. The column of embeddings may be missing. Clusters and pictures are those
+            of the ``"train"`` split, or else of the first.
+        repo_id: Dataset repository, such as ``"me/scored"``; made if it is missing.
+        config_name: Configuration (subset) of the repository to write. Default ``"default"``.
+        private: Make a new repository private. Default ``None``, as the account has it.
+        token: Default ``None``, the one of ``hf auth login``.
+        revision: Branch, made if it is missing. Default ``None``, ``main``.
+        create_pr: Open a pull request instead of a commit to the branch. Default ``False``.
+        task_categories: Tasks of the Hub for the card's metadata. Default: ``"image-classification"``,
+            ``"audio-classification"``, ``"video-classification"`` or ``"text-classification"`` for a dataset with one
+            column of classes beside one input, if the card has no tasks yet.
+        **options: Further ones of ``dataset.push_to_hub``, such as ``split``, ``commit_message`` or
+            ``max_shard_size``.
+
+    Returns:
+        The URL of the commit of the card, or of the pull request.
+
+    Raises:
+        TypeError: For a streaming or any other object.
+        ValueError: If ``repo_id`` is not the name of a repository, or a column of scores is missing or damaged.
+            Nothing is uploaded then.
+        PermissionError: If there is no token, or the Hub does not accept it for this repository.
+        FileNotFoundError: If the Hub does not find the repository, or does not show it with this token.
+        ConnectionError: If the Hub cannot be reached, or fails. A message that says that the data is pushed and
+            its card is not means what it says: the card is as it was.
+    """
+    validate_repo_id(repo_id)
+    splits = splits_of(dataset)
+    if isinstance(dataset, Dataset):
+        splits = {options.get("split") or str(dataset.split or "train"): dataset}
+    for split in splits.values():
+        for column in (CLUSTER, DISTANCE, DIFFICULTY):
+            require_column(split, column, made_by="add_difficulty(dataset, model_id)")
+    api, shown = HfApi(token=token), splits[fit_split(splits)]
+    with _explained(f"Nothing was pushed to {repo_id!r}", token):
+        repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+    # All that can fail here comes before the first upload.
+    pictures = _pictures(shown)
+    section = card_section(splits, repo_id, config_name=config_name, revision=revision, pictures=pictures)
+
+    def push() -> CommitInfo:
+        return dataset.push_to_hub(
+            repo_id,
+            config_name,
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            **options,
+        )
+
+    again = "Call push_scored again: what is uploaded already is not sent twice."
+    with _explained(f"The data was not pushed to {repo_id!r}", token, again):
+        pushed = push() if create_pr else _repeated(push)  # a second try may be a second pull request
+    branch = pushed.pr_revision or revision
+    again = (
+        f"Call push_scored again{f', now with revision={branch!r}' if create_pr else ''}: only the card is sent then."
+    )
+    with _explained(f"The data is pushed to {repo_id!r}, but the card is as it was", token, again):
+        card = _repeated(
+            lambda: _commit_card(
+                api,
+                repo_id,
+                branch,
+                lambda readme: merge_card(readme, section, tasks=task_categories, guessed=guess_tasks(shown)),
+                pictures,
+            )
+        )
+    return pushed.pr_url or card.commit_url
+
+
+def _commit_card(
+    api: HfApi, repo_id: str, revision: str | None, edit: Callable[[str], str], pictures: Mapping[str, bytes]
+) -> CommitInfo:
+    """One commit of the card and its pictures, on the commit that the card was read from or not at all."""
+    info = api.dataset_info(repo_id, revision=revision)
+    readme = Path(api.hf_hub_download(repo_id, _README, repo_type="dataset", revision=info.sha)).read_bytes()
+    files = {_README: edit(readme.decode()).encode(), **pictures}
+    old = {file.rfilename for file in info.siblings or []} & set(_PICTURES.values()) - files.keys()
+    return api.create_commit(
+        repo_id,
+        [
+            *(CommitOperationAdd(path, content) for path, content in files.items()),
+            *(CommitOperationDelete(path) for path in sorted(old)),
+        ],
+        commit_message="Describe the difficulties",
+        repo_type="dataset",
+        revision=revision,
+        parent_commit=info.sha,
+    )
+
+
+def _pictures(dataset: Dataset) -> dict[str, bytes]:
+    """PNG files by their paths in the repository; none without matplotlib."""
+    try:
+        new_figure = require_extra("matplotlib.figure", extra="plot", purpose="The card's pictures").Figure
+    except ModuleNotFoundError as error:
+        logger.warning("The card will have no pictures. %s", error)
+        return {}
+    there = ~np.ma.getmaskarray(read_difficulty(dataset, DIFFICULTY))
+    known = (dataset if there.all() else dataset.select(np.flatnonzero(there))).with_format(None)
+    curriculum = CurriculumConfig()
+    figures = {name: new_figure(figsize=(5, 3.2), layout="constrained") for name in ("schedule", "difficulty")}
+    axes = plot_schedule(curriculum, 100, figures["schedule"].subplots())
+    axes.set_xlabel("share of the training, %")
+    plot_difficulty(known, config=curriculum, ax=figures["difficulty"].subplots())
+    if column := _image_column(dataset):
+        figures["extremes"] = new_figure(figsize=(11, 5), layout="constrained")
+        draw_extremes(figures["extremes"], known.cast_column(column, Image()), column)
+    return {_PICTURES[name]: _png(figure) for name, figure in figures.items()}
+
+
+def _image_column(dataset: Dataset) -> str | None:
+    """The column of images that was scored, or else the first."""
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+    scored = (provenance(dataset, DIFFICULTY).get("embedding") or {}).get("input_column")
+    return scored if scored in images else next(iter(images), None)
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()
+
+
+def _repeated(commit: Callable[[], T]) -> T:
+    """What ``commit`` returns, after some more attempts if it fails for a reason that passes.
+
+    The clients repeat each upload themselves, but not the commit at its end. What it repeats is harmless: files that
+    are there already make no commit, and a card is read anew.
+    """
+    for wait in _WAITS:
+        try:
+            return commit()
+        except _HTTP_ERROR as error:
+            if not _may_pass(error):
+                raise
+            logger.warning("The Hub did not take the commit; trying again in %d s. %s", wait, error)
+            time.sleep(wait)
+    return commit()
+
+
+def _may_pass(error: Any) -> bool:
+    """Whether it is a commit that failed, by a lost connection, a fault of the Hub or another commit in between."""
+    status = _status(error)
+    return "/commit/" in str(error.request.url) and (status is None or status in (409, 412) or status >= 500)
+
+
+def _status(error: Any) -> int | None:
+    """The Hub's answer; ``None`` if there was none."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+@contextmanager
+def _explained(what: str, token: str | bool | None, again: str = "") -> Iterator[None]:
+    """Turn an error of the Hub's clients into one that says what is so, why, and what helps."""
+    try:
+        yield
+    except _ERRORS as error:
+        kind, why = _reason(error, token)
+        raise kind(f"{what}: {why} {again}".rstrip()) from error
+
+
+def _reason(error: Any, token: str | bool | None) -> tuple[type[OSError], str]:
+    status = _status(error)
+    if isinstance(error, LocalTokenNotFoundError) or status in (401, 403):
+        if token is False or not (isinstance(token, str) or get_token()):
+            return PermissionError, "there is no token. Log in with `hf auth login`, or pass token=."
+        return PermissionError, (
+            f"the Hub does not accept the token for it (status {status}). Log in with `hf auth login`, or pass "
+            "token=, one that may write to this repository."
+        )
+    if status == 404:
+        return FileNotFoundError, (
+            "the Hub does not find it, or does not show it with this token. Check the spelling, and that the token "
+            "of `hf auth login` may write to it."
+        )
+    if status is not None and status < 500 and status not in (409, 412, 429):
+        return OSError, f"the Hub refused the request and says: {error}."
+    said = "cannot be reached" if status is None else f"answered with status {status}"
+    return ConnectionError, f"the Hub {said} ({type(error).__name__}: {error})."
