@@ -1,5 +1,6 @@
 """The card of a scored dataset: our section of it, and how it is put into a card that has an owner."""
 
+import html
 import logging
 import re
 import textwrap
@@ -9,7 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from datasets import Audio, ClassLabel, Dataset, Image, Value, Video
+from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
+from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 from numpy.typing import NDArray
 
@@ -99,7 +101,15 @@ def card_section(
     return "\n".join([BEGIN + "\n", *filter(None, parts), END])
 
 
-def merge_card(readme: str, section: str, *, tasks: Sequence[str] = (), guessed: Sequence[str] = ()) -> str:
+def merge_card(
+    readme: str,
+    section: str,
+    features: Features,
+    *,
+    config_name: str = "default",
+    tasks: Sequence[str] = (),
+    guessed: Sequence[str] = (),
+) -> str:
     """A card with our section and metadata in it, and all else as it is.
 
     A section that is there is replaced, where it stands; a new one goes to the end. Where the owner deleted one of its
@@ -109,6 +119,9 @@ def merge_card(readme: str, section: str, *, tasks: Sequence[str] = (), guessed:
     Args:
         readme: The card as it is, with or without metadata in front.
         section: From :func:`card_section`.
+        features: Those of the dataset. ``push_to_hub`` of a lone split keeps the features that the card's metadata had
+            before, and with them an earlier record of provenance; these take their place.
+        config_name: Configuration that they are of. Default ``"default"``.
         tasks: Added to ``task_categories``.
         guessed: Are the ``task_categories`` where there are none.
 
@@ -117,6 +130,10 @@ def merge_card(readme: str, section: str, *, tasks: Sequence[str] = (), guessed:
         section put there.
     """
     card = DatasetCard(readme)
+    infos = DatasetInfosDict.from_dataset_card_data(card.data)
+    if config_name in infos:
+        infos[config_name].features = features
+        infos.to_dataset_card_data(card.data)
     size, previous = size_category(_count_rows(card)), _SIZE.findall("".join(_SECTION.findall(card.text)))
     card.data["tags"] = _union(card.data.get("tags"), TAGS)
     if _as_list(card.data.get("size_categories")) in ([], previous[:1]):
@@ -297,7 +314,7 @@ def _clusters(dataset: Dataset, label_column: str | None) -> str:
     prototypes = nearest[first]
     hardness = np.add.reduceat(difficulty.compressed()[nearest], first, dtype=np.float64) / sizes
     away = np.add.reduceat(distance[nearest], first, dtype=np.float64) / sizes
-    columns = {
+    columns: dict[str, Any] = {
         "cluster": numbers,
         "rows": [f"{size:,}" for size in sizes],
         "mean difficulty": [f"{value:.3f}" for value in hardness],
@@ -326,7 +343,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _inline(value: object) -> str:
     """A name as Markdown text on one line in which nothing has a meaning: no table, code, link, HTML or marker."""
     text = textwrap.shorten(str(value), _MOST_CHARACTERS, placeholder=" ...") or str(value)[:_MOST_CHARACTERS]
-    return re.sub(r"([\\`*_{}\[\]<>|~&$!#@:])", r"\\\1", "".join(filter(str.isprintable, text)))
+    text = re.sub(r"([\\`*_{}\[\]|~$!#@:])", r"\\\1", "".join(filter(str.isprintable, text)))
+    return html.escape(text, quote=False)
 
 
 def _literal(value: object) -> str:

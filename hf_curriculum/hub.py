@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from datasets import Dataset, DatasetDict, Image
@@ -35,7 +36,6 @@ from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 # The base of what the HTTP library raises, too: huggingface_hub has had three of these libraries.
 _HTTP_ERROR = cast(
     type[Exception], next(kind for kind in reversed(HfHubHTTPError.__mro__) if kind.__module__ != "builtins")
@@ -104,39 +104,42 @@ def push_scored(
     pictures = _pictures(shown)
     section = card_section(splits, repo_id, config_name=config_name, revision=revision, pictures=pictures)
 
-    def push() -> CommitInfo:
-        return dataset.push_to_hub(
-            repo_id,
-            config_name,
-            private=private,
-            token=token,
-            revision=revision,
-            create_pr=create_pr,
-            **options,
-        )
-
+    push = partial(
+        dataset.push_to_hub,
+        repo_id,
+        config_name,
+        private=private,
+        token=token,
+        revision=revision,
+        create_pr=create_pr,
+        **options,
+    )
+    edit = partial(
+        merge_card,
+        section=section,
+        features=shown.features,
+        config_name=config_name,
+        tasks=task_categories,
+        guessed=guess_tasks(shown),
+    )
     again = "Call push_scored again: what is uploaded already is not sent twice."
     with _explained(f"The data was not pushed to {repo_id!r}", token, again):
-        pushed = push() if create_pr else _repeated(push)  # a second try may be a second pull request
+        pushed = _repeated(push, create_pr)
     branch = pushed.pr_revision or revision
-    again = (
-        f"Call push_scored again{f', now with revision={branch!r}' if create_pr else ''}: only the card is sent then."
-    )
+    again = f"Call push_scored again{f' with revision={branch!r}' if create_pr else ''}: only the card is sent then."
     with _explained(f"The data is pushed to {repo_id!r}, but the card is as it was", token, again):
-        card = _repeated(
-            lambda: _commit_card(
-                api,
-                repo_id,
-                branch,
-                lambda readme: merge_card(readme, section, tasks=task_categories, guessed=guess_tasks(shown)),
-                pictures,
-            )
-        )
-    return pushed.pr_url or card.commit_url
+        opens = create_pr and pushed.pr_revision is None  # data that is there already opens no pull request
+        card = _repeated(partial(_commit_card, api, repo_id, branch, edit, pictures, opens), opens)
+    return pushed.pr_url or card.pr_url or card.commit_url
 
 
 def _commit_card(
-    api: HfApi, repo_id: str, revision: str | None, edit: Callable[[str], str], pictures: Mapping[str, bytes]
+    api: HfApi,
+    repo_id: str,
+    revision: str | None,
+    edit: Callable[[str], str],
+    pictures: Mapping[str, bytes],
+    create_pr: bool,
 ) -> CommitInfo:
     """One commit of the card and its pictures, on the commit that the card was read from or not at all."""
     info = api.dataset_info(repo_id, revision=revision)
@@ -152,6 +155,7 @@ def _commit_card(
         commit_message="Describe the difficulties",
         repo_type="dataset",
         revision=revision,
+        create_pr=create_pr,
         parent_commit=info.sha,
     )
 
@@ -189,13 +193,13 @@ def _png(figure: Any) -> bytes:
     return file.getvalue()
 
 
-def _repeated(commit: Callable[[], T]) -> T:
+def _repeated(commit: Callable[[], CommitInfo], create_pr: bool) -> CommitInfo:
     """What ``commit`` returns, after some more attempts if it fails for a reason that passes.
 
     The clients repeat each upload themselves, but not the commit at its end. What it repeats is harmless: files that
-    are there already make no commit, and a card is read anew.
+    are there already make no commit, and a card is read anew. But a second pull request would be one too many.
     """
-    for wait in _WAITS:
+    for wait in () if create_pr else _WAITS:
         try:
             return commit()
         except _HTTP_ERROR as error:
@@ -208,8 +212,9 @@ def _repeated(commit: Callable[[], T]) -> T:
 
 def _may_pass(error: Any) -> bool:
     """Whether it is a commit that failed, by a lost connection, a fault of the Hub or another commit in between."""
-    status = _status(error)
-    return "/commit/" in str(error.request.url) and (status is None or status in (409, 412) or status >= 500)
+    status, response = _status(error), getattr(error, "response", None)
+    request = error.request if response is None else response.request
+    return "/commit/" in str(request.url) and (status is None or status in (409, 412) or status >= 500)
 
 
 def _status(error: Any) -> int | None:
@@ -222,8 +227,11 @@ def _explained(what: str, token: str | bool | None, again: str = "") -> Iterator
     """Turn an error of the Hub's clients into one that says what is so, why, and what helps."""
     try:
         yield
-    except _ERRORS as error:
-        kind, why = _reason(error, token)
+    except (*_ERRORS, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error  # uploads of large files wrap theirs
+        if not isinstance(cause, _ERRORS):
+            raise
+        kind, why = _reason(cause, token)
         raise kind(f"{what}: {why} {again}".rstrip()) from error
 
 

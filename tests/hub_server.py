@@ -197,6 +197,12 @@ class Handler(BaseHTTPRequestHandler):
     def validate(self):
         self.send(200, {"errors": [], "warnings": []})
 
+    def whoami(self):
+        if self.known:
+            self.send(200, {"name": "me", "type": "user"})
+        else:
+            self.deny("Invalid username or password.")
+
     def preupload(self, repo, revision):
         if found := self.found(repo, revision):
             files = found[0].commits[found[1]]
@@ -285,6 +291,7 @@ class Handler(BaseHTTPRequestHandler):
 
 REPO, NAME, REVISION = "(?P<repo>(models|datasets)/[^/]+/[^/]+)", "(?P<name>[^/]+/[^/]+)", "(?P<revision>[^/]+)"
 ROUTES = [
+    ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),
     ("POST", "/api/validate-yaml", Handler.validate),
     ("POST", f"/api/{REPO}/preupload/{REVISION}", Handler.preupload),
@@ -293,7 +300,6 @@ ROUTES = [
     ("POST", f"/api/{REPO}/commit/{REVISION}", Handler.commit),
     ("POST", f"/api/{REPO}/branch/{REVISION}", Handler.branch),
     ("POST", f"/api/{REPO}/paths-info/{REVISION}", Handler.paths_info),
-    ("GET", "/api/datasets/(?P<what>[^/]+)", lambda self, what: self.missing("Repo")),  # a name without its owner
     ("GET", f"/api/{REPO}(/revision/{REVISION})?", Handler.info),
     ("GET", f"/api/{REPO}/tree/{REVISION}(/(?P<path>.+))?", Handler.tree),
     ("GET", f"/((?P<kind>datasets)/)?{NAME}/resolve/{REVISION}/(?P<path>.+)", Handler.resolve),

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from hub_client import client
+from hub_server import hub
 from launching import environment, launch
 from PIL import Image
 from tiny import (
@@ -563,3 +565,38 @@ def test_weights_of_the_reference_code_are_a_difficulty_column():
     names = {"dataset": numbers().remove_columns("difficulty")}
     execute("reference_api.md", "Weights that you have", names)
     assert names["scored"]["difficulty"][:] == weights.tolist()
+
+
+# sharing.md
+
+
+def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
+    names = """
+from tiny import OneWeight, options, watch
+from datasets import Dataset
+from transformers import TrainingArguments
+dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(100)], "x": [row / 100 for row in range(100)]})
+model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
+seen = watch(model, "x")
+"""
+    with hub() as server, client(server, tmp_path) as user:
+        user.run(names)
+        for block in blocks("sharing.md", "Push"):
+            user.run(block)
+        for block in blocks("sharing.md", "Load and train"):
+            user.run(block)
+        repo = server.repos["datasets/me/news-scored"]
+        files = set(re.findall(r"`(curriculum/\w+[.]png)`", (DOCS / "sharing.md").read_text()))
+        assert {path for path in repo.files() if "/" in path and path.endswith("png")} == files - {
+            "curriculum/extremes.png"  # of images
+        }
+        assert user.run("answer = len(seen)") == STEPS
+        for block in blocks("sharing.md", "The scorer, too"):
+            user.run(block)
+        assert user.run("answer = again['difficulty'][:] == scored['difficulty'][:]")
+        assert "model.safetensors" in server.repos["models/me/news-scorer"].files()
+        user.run("scored = add_difficulty(scored, n_clusters=3)")
+        for block in blocks("sharing.md", "Private, branches, pull requests"):
+            user.run(block)
+        assert server.repos["datasets/me/secret"].private
+        assert "README.md" in repo.files("v2") and "README.md" in repo.files("refs/pr/2")
