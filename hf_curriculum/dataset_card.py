@@ -163,6 +163,12 @@ def _count_rows(card: DatasetCard) -> int:
     return sum(split.get("num_examples", 0) for split in splits)
 
 
+def known_rows(dataset: Dataset) -> tuple[Dataset, NDArray[np.intp]]:
+    """The rows that have a difficulty, and their numbers, shape ``(n,)``."""
+    rows = np.flatnonzero(~np.ma.getmaskarray(read_difficulty(dataset, DIFFICULTY)))
+    return (dataset if rows.size == len(dataset) else dataset.select(rows)), rows
+
+
 def guess_tasks(dataset: Dataset) -> list[str]:
     """The task that the columns leave no doubt about: one column of classes beside one of media or text.
 
@@ -305,14 +311,13 @@ def _call_text(function: str, positional: Sequence[str], options: Mapping[str, s
 
 def _clusters(dataset: Dataset, label_column: str | None) -> str:
     """A table of the largest clusters."""
-    difficulty = np.ma.masked_array(read_difficulty(dataset, DIFFICULTY))
-    rows = np.flatnonzero(~np.ma.getmaskarray(difficulty))
-    known = dataset if rows.size == len(dataset) else dataset.select(rows)
-    distance, cluster = np.ma.getdata(read_difficulty(known, DISTANCE)), read_labels(known, CLUSTER)
+    known, rows = known_rows(dataset)
+    difficulty, distance = read_difficulty(known, DIFFICULTY), read_difficulty(known, DISTANCE)
+    cluster = read_labels(known, CLUSTER)
     nearest = np.lexsort((distance, cluster))  # the rows of a cluster beside each other, its prototype first
     numbers, first, sizes = np.unique(cluster[nearest], return_index=True, return_counts=True)
     prototypes = nearest[first]
-    hardness = np.add.reduceat(difficulty.compressed()[nearest], first, dtype=np.float64) / sizes
+    hardness = np.add.reduceat(difficulty[nearest], first, dtype=np.float64) / sizes
     away = np.add.reduceat(distance[nearest], first, dtype=np.float64) / sizes
     columns: dict[str, Any] = {
         "cluster": numbers,

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from datasets import Dataset, DatasetDict, Image
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (
@@ -26,12 +25,11 @@ from hf_curriculum.columns import (
     DISTANCE,
     fit_split,
     provenance,
-    read_difficulty,
     require_column,
     splits_of,
 )
 from hf_curriculum.config import CurriculumConfig
-from hf_curriculum.dataset_card import card_section, guess_tasks, merge_card
+from hf_curriculum.dataset_card import card_section, guess_tasks, known_rows, merge_card
 from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
 
 logger = logging.getLogger(__name__)
@@ -102,7 +100,8 @@ def push_scored(
         repo_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
     # All that can fail here comes before the first upload.
     pictures = _pictures(shown)
-    section = card_section(splits, repo_id, config_name=config_name, revision=revision, pictures=pictures)
+    stays = revision if revision and not revision.startswith("refs/") else None  # a pull request is merged one day
+    section = card_section(splits, repo_id, config_name=config_name, revision=stays, pictures=pictures)
 
     push = partial(
         dataset.push_to_hub,
@@ -167,8 +166,7 @@ def _pictures(dataset: Dataset) -> dict[str, bytes]:
     except ModuleNotFoundError as error:
         logger.warning("The card will have no pictures. %s", error)
         return {}
-    there = ~np.ma.getmaskarray(read_difficulty(dataset, DIFFICULTY))
-    known = (dataset if there.all() else dataset.select(np.flatnonzero(there))).with_format(None)
+    known = known_rows(dataset)[0].with_format(None)
     curriculum = CurriculumConfig()
     figures = {name: new_figure(figsize=(5, 3.2), layout="constrained") for name in ("schedule", "difficulty")}
     axes = plot_schedule(curriculum, 100, figures["schedule"].subplots())

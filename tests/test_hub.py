@@ -22,7 +22,6 @@ from hf_curriculum.demo import digits_dataset
 disable_progress_bars()
 digits = digits_dataset().select(range(120))
 scored = add_difficulty(digits, "builtin/hog", n_clusters=5)
-other = add_difficulty(scored, n_clusters=3)
 texts = Dataset.from_dict({"text": [f"{row} a b" for row in range(60)], "x": [row / 60 for row in range(60)]})
 texts = add_difficulty(texts, "builtin/tfidf", n_clusters=4)
 retexts = add_difficulty(texts, n_clusters=3)
@@ -153,13 +152,13 @@ MINE = "---\nlicense: mit\npretty_name: Mine\ntags:\n- mine\n---\n# My data \n\n
 
 def test_pushing_again_replaces_our_section_only(user, repo):
     repo.write("README.md", MINE.encode())
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     first = readme(repo)
-    assert "| Prototypes | 5 |" in first
+    assert "| Prototypes | 4 |" in first
     repo.write("README.md", (first + "\n## After\n\nmore  \n").encode())
-    user.run("push_scored(other, 'me/data')")
+    user.run("push_scored(retexts, 'me/data')")
     second = readme(repo)
-    assert "| Prototypes | 3 |" in second and "| Prototypes | 5 |" not in second
+    assert "| Prototypes | 3 |" in second and "| Prototypes | 4 |" not in second
     assert_whole(repo)
     own = MINE.split("---\n")[2]
     assert DatasetCard(second).text.startswith(own + "\n" + BEGIN)
@@ -167,20 +166,20 @@ def test_pushing_again_replaces_our_section_only(user, repo):
     data = DatasetCard(second).data
     assert (data["license"], data["pretty_name"]) == ("mit", "Mine")
     assert data["tags"] == ["mine", "hf-curriculum", "curriculum-learning"]
-    assert user.run("answer = same(load_dataset('me/data', split='train'), other)")
+    assert user.run("answer = same(load_dataset('me/data', split='train'), retexts)")
 
 
 def test_pushing_the_same_again_commits_nothing(user, repo):
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     before = repo.at("main")
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     assert repo.at("main") == before
 
 
 def test_where_a_marker_is_lost_no_word_is(user, repo):
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     repo.write("README.md", (readme(repo).replace(END, "") + "Mine\n").encode())
-    user.run("push_scored(other, 'me/data')")
+    user.run("push_scored(retexts, 'me/data')")
     assert "Mine\n" in readme(repo).partition(BEGIN)[0] and "| Prototypes | 3 |" in readme(repo).partition(BEGIN)[2]
     assert readme(repo).count(BEGIN) == readme(repo).count(END) == 1
 
@@ -227,7 +226,7 @@ def test_an_edit_in_between_is_kept(server, user, repo):
         repo.write("README.md", (readme(repo) + "\nWritten meanwhile\n").encode())
 
     server.faults += [("POST .*/commit/", lambda handler: None), ("POST .*/commit/", edit)]
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     assert not server.faults
     assert "Written meanwhile\n" in readme(repo)
     assert_whole(repo)
@@ -238,7 +237,7 @@ def test_a_commit_in_between_the_data_is_kept(server, user, repo):
         repo.write("README.md", MINE.encode())
 
     server.faults += [("POST .*/commit/", edit)]
-    user.run("push_scored(scored, 'me/data')")
+    user.run("push_scored(texts, 'me/data')")
     assert "# My data" in readme(repo)
     assert_whole(repo)
 
@@ -261,6 +260,8 @@ def test_a_pull_request_has_data_and_card(server, user, repo):
     assert url == f"{server.url}/datasets/me/data/discussions/1"
     assert repo.at("main") == empty and list(repo.branches) == ["main", "refs/pr/1"]
     assert_whole(repo, "refs/pr/1")
+    again = user.run("answer = push_scored(texts, 'me/data', revision='refs/pr/1')")
+    assert again.endswith(repo.at("refs/pr/1")) and list(repo.branches) == ["main", "refs/pr/1"]
     assert "revision" not in readme(repo, "refs/pr/1")
 
 
