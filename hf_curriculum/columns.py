@@ -168,6 +168,19 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
     return labels.astype(str) if labels.dtype == object else labels
 
 
+def read_clusters(dataset: Dataset) -> NDArray[np.int64]:
+    """The cluster of each row, -1 where it has none; int64, shape ``(N,)``.
+
+    Raises:
+        ValueError: If there is no such column, or it does not hold integers.
+    """
+    require_column(dataset, CLUSTER, made_by="add_difficulty(dataset, model_id)")
+    array = _arrow_column(dataset, CLUSTER)
+    if not pa.types.is_integer(array.type):
+        raise ValueError(f"Column {CLUSTER!r} holds {array.type}, not the number of a cluster.")
+    return array.fill_null(-1).to_numpy().astype(np.int64)
+
+
 def hide_columns(dataset: Any, columns: Collection[str]) -> Any:
     """The dataset with rows that no longer show ``columns``, for trainers that take every column as an input.
 

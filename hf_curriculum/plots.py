@@ -1,21 +1,25 @@
 """Figures for notebooks, reports and the demo; they need the ``plot`` extra."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.columns import CLUSTER, DIFFICULTY, read_difficulty, read_labels, require_column
+from hf_curriculum.columns import DIFFICULTY, read_difficulty
 from hf_curriculum.config import CurriculumConfig
+from hf_curriculum.examples import Content, cut, read_row, shown_column
 from hf_curriculum.schedule import check_difficulty, curriculum_weights, planned_fraction
+from hf_curriculum.summary import ClusterSummary, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE = "#2563eb", "#ea580c"
+_LARGEST = 5
 
 
 def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" = None) -> "Axes":
@@ -83,56 +87,78 @@ def plot_difficulty(
 
 
 def show_extremes(
-    dataset: Dataset, image_column: str, clusters: Sequence[int] | None = None, n: int = 6, column: str = DIFFICULTY
+    dataset: Dataset,
+    input_column: str | None = None,
+    clusters: Sequence[int] | None = None,
+    n: int = 6,
+    column: str = DIFFICULTY,
 ) -> "Figure":
-    """The easiest and the hardest images of some clusters, a row a cluster.
+    """The easiest and the hardest rows of some clusters, a line a cluster: images, waveforms, or beginnings of texts.
 
     Args:
-        dataset: Scored, with a ``cluster`` column.
-        image_column: Column of images.
+        dataset: Scored. Without a ``cluster`` column, all its rows are one cluster.
+        input_column: Column of images, audio, video or text. Default the one that was embedded.
         clusters: Clusters to show; default the five largest.
-        n: Images on each side.
+        n: Rows on each side.
         column: Difficulty column.
 
     Returns:
         A figure.
 
     Raises:
-        ValueError: If a column is missing.
+        ValueError: If a column or a cluster is missing, or there is nothing to show.
     """
     pyplot = require_extra("matplotlib.pyplot", extra="plot", purpose="show_extremes")
     figure = pyplot.figure(figsize=(1.0 * 2 * n, 5), layout="constrained")
-    draw_extremes(figure, dataset, image_column, clusters, n, column)
+    draw_extremes(figure, dataset, input_column, clusters, n, column)
     return figure
 
 
 def draw_extremes(
     figure: Any,
     dataset: Dataset,
-    image_column: str,
+    input_column: str | None = None,
     clusters: Sequence[int] | None = None,
     n: int = 6,
     column: str = DIFFICULTY,
 ) -> None:
     """Draw :func:`show_extremes` on a figure or subfigure that there is."""
-    cluster = read_labels(dataset, CLUSTER)
-    difficulty = np.ma.masked_array(read_difficulty(dataset, column))
-    require_column(dataset, image_column)
-    if clusters is None:
-        sizes = np.bincount(cluster)
-        clusters = np.argsort(-sizes, kind="stable")[: min(5, np.count_nonzero(sizes))].tolist()
-    axes = figure.subplots(len(clusters), 2 * n + 1, squeeze=False, width_ratios=[*[1] * n, 0.3, *[1] * n])
-    for row, k in zip(axes, clusters, strict=True):
-        members = np.flatnonzero((cluster == k) & ~np.ma.getmaskarray(difficulty))
-        ranked = members[np.argsort(difficulty[members], kind="stable")]
-        for ax in row:
+    shown = shown_column(dataset, input_column, column)
+    if shown is None:
+        raise ValueError(f"No column of images, audio, video or text to show (columns: {dataset.column_names}).")
+    difficulty = read_difficulty(dataset, column)
+    chosen = _chosen(summarize(dataset, column), clusters)
+    axes = figure.subplots(len(chosen), 2 * n + 1, squeeze=False, width_ratios=[*[1] * n, 0.3, *[1] * n])
+    for line, summary in zip(axes, chosen, strict=True):
+        for ax in line:
             ax.axis("off")
-        shown = [*zip(row[:n], ranked[:n], strict=False), *zip(row[:n:-1], ranked[n:][::-1], strict=False)]
-        for ax, index in shown:
-            ax.imshow(dataset[int(index)][image_column], cmap="gray")
-            ax.set_title(f"{difficulty[index]:.2f}", fontsize=7, pad=1)
-        row[0].text(-0.15, 0.5, f"cluster {k}", transform=row[0].transAxes, ha="right", va="center", fontsize=8)
+        easiest, hardest = summary.ranked[:n], summary.ranked[n:][::-1]
+        shown_rows = [*zip(line[:n], easiest, strict=False), *zip(line[:n:-1], hardest, strict=False)]
+        for ax, row in shown_rows:
+            _draw_row(ax, read_row(dataset, int(row), shown))
+            ax.set_title(f"{difficulty[row]:.2f}", fontsize=7, pad=1)
+        name = "all rows" if summary.cluster is None else f"cluster {summary.cluster}"
+        line[0].text(-0.15, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     figure.suptitle("Prototypes of a cluster (left)  and its hardest rows (right)", fontsize=11)
+
+
+def _chosen(summaries: list[ClusterSummary], clusters: Sequence[int] | None) -> list[ClusterSummary]:
+    if clusters is None:
+        return summaries[:_LARGEST]
+    there = {summary.cluster: summary for summary in summaries}
+    if unknown := [cluster for cluster in clusters if cluster not in there]:
+        raise ValueError(f"There are no clusters {unknown}; there are {sorted(there, key=str)}.")
+    return [there[cluster] for cluster in clusters]
+
+
+def _draw_row(ax: "Axes", content: Content) -> None:
+    if isinstance(content, str):
+        text = fill(cut(content, 90), 16)
+        ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=5, parse_math=False)
+    elif isinstance(content, np.ndarray):
+        ax.plot(content, color=_BLUE, linewidth=0.3)
+    else:
+        ax.imshow(content, cmap="gray")
 
 
 def _new_axes() -> "Axes":

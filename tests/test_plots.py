@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image as PILImage
 
 from hf_curriculum import CurriculumConfig, curriculum_weights
+from hf_curriculum.examples import read_row
 from hf_curriculum.plots import plot_difficulty, plot_schedule, show_extremes
 from hf_curriculum.schedule import planned_fraction
 
@@ -208,9 +209,10 @@ def test_extremes_by_another_column():
             r"'loss' is not in .*add_difficulty\(dataset",
         ),
         (lambda dataset: show_extremes(dataset, "images"), r"'images' is not in .*Did you mean 'image'\?"),
+        (lambda dataset: show_extremes(dataset, clusters=[0, 7]), r"no clusters \[7\]; there are \[0"),
         (
-            lambda dataset: show_extremes(dataset.remove_columns("cluster"), "image"),
-            r"'cluster' is not in the dataset",
+            lambda dataset: show_extremes(dataset.remove_columns("image")),
+            r"No column of images, audio, video or text",
         ),
         (lambda dataset: plot_difficulty(dataset, "image"), r"Column 'image' holds struct.*not numbers"),
     ],
@@ -224,3 +226,31 @@ def test_a_missing_column_leaves_no_figure_behind():
     with pytest.raises(ValueError, match="loss"):
         plot_difficulty(scored([0.1, 0.2]), "loss")
     assert plt.get_fignums() == []
+
+
+# --- text and sound -----------------------------------------------------------------------------------------------
+
+
+def test_texts_are_shown_by_their_beginnings_as_they_are():
+    texts = ["$x^2 < \\frac{1}$ " + "long " * 100, "<b>second</b>"]
+    dataset = scored([0.1, 0.9]).remove_columns("image").add_column("text", texts)
+    figure = show_extremes(dataset, n=1)
+    figure.canvas.draw()  # a $ is no formula
+    words = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert words[0].replace("\n", " ").startswith("$x^2 < \\frac{1}$ long long")
+    assert len(words[0]) < 100
+    assert words[1:] == ["cluster 0", "<b>second</b>"]
+
+
+def test_sounds_are_shown_as_waveforms(clips):
+    dataset = clips.add_column("difficulty", np.linspace(0, 1, 30).tolist()).add_column("cluster", [0] * 30)
+    figure = show_extremes(dataset, "audio", n=1)
+    samples = [line.get_ydata() for ax in figure.axes for line in ax.lines]
+    for heard, row in zip(samples, (0, 29), strict=True):
+        np.testing.assert_array_equal(heard, read_row(dataset, row, "audio"))
+        assert np.ptp(heard) > 0.1
+
+
+def test_a_dataset_without_clusters_is_one_line():
+    dataset = scored([0.1, 0.2, 0.3]).remove_columns("cluster")
+    assert [row["name"] for row in shown(show_extremes(dataset, "image", n=1))] == ["all rows"]
