@@ -1,0 +1,213 @@
+"""The report page as a file: what it holds, what it leaves out, and that hostile rows cannot leave their place."""
+
+import json
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, report
+
+DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
+ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
+
+
+@pytest.fixture(scope="module")
+def scored(digits):
+    return add_difficulty(digits, "builtin/hog", cluster_range=(4, 7))
+
+
+def write(dataset, folder, **options):
+    """The page, and the data in it."""
+    html = report(dataset, folder / "report.html", **options).read_text("utf-8")
+    return html, json.loads(DATA.search(html)[1])
+
+
+def plain(scores=(0.1, 0.5, 0.2, 0.9), **columns):
+    return Dataset.from_dict({"difficulty": list(scores), **columns})
+
+
+# --- what it holds ------------------------------------------------------------------------------------------------
+
+
+def test_every_cluster_has_its_prototypes_and_its_hardest_rows(scored, tmp_path):
+    _, page = write(scored, tmp_path)
+    difficulty, cluster = np.array(scored["difficulty"]), np.array(scored["cluster"])
+    numbers, sizes = np.unique(cluster, return_counts=True)
+    assert sorted((one["cluster"], one["rows"]) for one in page["clusters"]) == list(zip(numbers, sizes, strict=True))
+    assert [size for _, size, _ in page["sizes"]] == sorted(sizes, reverse=True)
+    for one in page["clusters"]:
+        rows = np.flatnonzero(cluster == one["cluster"])
+        ranked = rows[np.argsort(difficulty[rows], kind="stable")].tolist()
+        assert one["easiest"] == ranked[:4]
+        assert one["hardest"] == ranked[-4:][::-1]
+        assert one["mean"] == pytest.approx(difficulty[rows].mean())
+
+
+def test_the_curve_and_the_record_are_those_of_the_scores(scored, tmp_path):
+    html, page = write(scored, tmp_path)
+    assert [k for k, _ in page["curve"]] == [4, 5, 6, 7]
+    assert dict(page["record"])["model_id"] == "builtin/hog"
+    assert dict(page["record"])["n_clusters"] == str(len(page["sizes"]))
+    assert "model id</th><td>builtin/hog</td>" in html
+
+
+def test_every_row_that_is_shown_has_its_example(scored, tmp_path):
+    _, page = write(scored, tmp_path)
+    shown = {row for one in page["clusters"] for row in one["easiest"] + one["hardest"]}
+    shown |= {row for drawn in page["schedule"]["drawn"] for row in drawn["rows"]} | set(page["map"]["rows"])
+    assert set(map(int, page["examples"])) == shown
+    for row in map(str, shown):
+        example = page["examples"][row]
+        assert example["image"].startswith("data:image/webp;base64,")
+        assert example["cluster"] == scored[int(row)]["cluster"]
+        assert example["difficulty"] == pytest.approx(scored[int(row)]["difficulty"])
+        assert example["fields"] == [["label", scored.features["label"].int2str(scored[int(row)]["label"])]]
+
+
+def test_the_slider_shows_what_the_sampler_draws(scored, tmp_path):
+    config = CurriculumConfig(initial_fraction=0.1, warmup_steps=30, schedule="linear")
+    _, page = write(scored, tmp_path, curriculum=config, total_steps=40)
+    sampler = CurriculumSampler(np.array(scored["difficulty"]), config, total_batch_size=16, total_steps=40)
+    drawn = page["schedule"]["drawn"]
+    assert [one["step"] for one in drawn] == list(range(0, 41, 2))
+    for one in drawn:
+        assert one["rows"] == np.unique(sampler.indices(one["step"])).tolist()
+        assert one["fraction"] == pytest.approx(sampler.effective_fraction(one["step"]))
+        assert sum(one["share"]) == pytest.approx(1)
+    assert [one["temperature"] is None for one in drawn] == [one["step"] >= 30 for one in drawn]
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "total"), [(0.5, None, 1000), (300, None, 600), (300, 400, 400), (0.5, 10, 10)]
+)
+def test_the_length_of_the_training_is_as_asked_for_or_shows_the_warm_up(tmp_path, warmup, steps, total):
+    _, page = write(plain(), tmp_path, curriculum=CurriculumConfig(warmup_steps=warmup), total_steps=steps)
+    assert page["schedule"]["total_steps"] == total
+    assert page["schedule"]["drawn"][-1]["step"] == total
+
+
+def test_the_histogram_is_that_of_numpy(scored, tmp_path):
+    _, page = write(scored, tmp_path)
+    counts, edges = np.histogram(scored["difficulty"], 40)
+    np.testing.assert_allclose(page["schedule"]["edges"], edges, atol=1e-7)
+    np.testing.assert_allclose(page["schedule"]["dataset"], counts / counts.sum())
+
+
+# --- what it leaves out -------------------------------------------------------------------------------------------
+
+
+def test_a_difficulty_of_your_own_is_enough(tmp_path):
+    dataset = Dataset.from_dict({"loss": [3.0, 1.0, 2.0, None], "text": list("abcd")})
+    html, page = write(dataset, tmp_path, curriculum=CurriculumConfig(difficulty_column="loss"))
+    assert (page["rows"], page["unscored"], page["map"], page["curve"], page["record"]) == (4, 1, None, [], [])
+    assert page["clusters"] == [{"cluster": None, "rows": 3, "mean": 2.0, "easiest": [1, 2], "hardest": [0]}]
+    assert page["examples"]["1"] == {"difficulty": 1.0, "cluster": None, "fields": [], "text": "b"}
+    assert "1 of them without a difficulty" in html
+    for section in ("clusters", "map", "record"):
+        assert f'<section id="{section}"' not in html
+
+
+def test_a_large_dataset_is_sampled_and_the_page_says_so(tmp_path):
+    rng = np.random.default_rng(0)
+    dataset = Dataset.from_dict(
+        {
+            "embedding": rng.normal(size=(3000, 4)).tolist(),
+            "cluster": np.arange(3000) % 120,
+            "difficulty": rng.random(3000),
+        }
+    )
+    html, page = write(dataset, tmp_path)
+    assert len(page["map"]["rows"]) == 2000 and len(page["clusters"]) == 100 and len(page["sizes"]) == 120
+    assert "a sample of 2,000 rows" in html
+    assert "The 100 largest of 120 clusters." in html
+
+
+def test_a_small_dataset_is_whole_and_the_page_says_so(scored, tmp_path):
+    html, page = write(scored, tmp_path)
+    assert page["map"]["rows"] == list(range(len(scored)))
+    assert "a sample of" not in html and "largest of" not in html
+
+
+def test_only_rows_that_can_be_heard_carry_sound(clips, tmp_path):
+    dataset = add_difficulty(clips, "builtin/logmel", n_clusters=1)
+    _, page = write(dataset, tmp_path, curriculum=CurriculumConfig(initial_fraction=0.05, warmup_steps=1.0))
+    [cluster] = page["clusters"]
+    heard = set(cluster["easiest"] + cluster["hardest"])
+    heard |= {row for drawn in page["schedule"]["drawn"] for row in drawn["rows"]}
+    assert {int(row) for row, example in page["examples"].items() if "audio" in example} == heard
+
+
+def test_clusters_that_coincide_have_no_point_on_the_curve(tmp_path):
+    dataset = add_difficulty(
+        Dataset.from_dict({"embedding": [[0.0], [0.0], [1.0], [1.0], [2.0]]}), cluster_range=(2, 4)
+    )
+    _, page = write(dataset, tmp_path)
+    assert all(np.isfinite(index) for _, index in page["curve"])
+
+
+# --- one file, and hostile rows -----------------------------------------------------------------------------------
+
+
+def test_nothing_is_fetched(scored, tmp_path):
+    html, _ = write(scored, tmp_path)
+    outside = html[: html.index("<script>")] + html[html.rindex("<script>") :]
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)""", outside)
+    assert "default-src 'none'" in html
+
+
+@pytest.mark.parametrize("text", ENDS)
+def test_hostile_text_stays_text(text, tmp_path):
+    features = {"difficulty": Value("float32"), text: Value("string"), "kind": ClassLabel(names=[text])}
+    dataset = Dataset.from_dict({"difficulty": [0.1, 0.2], text: [text, "a"], "kind": [0, 0]}, Features(features))
+    html, page = write(dataset, tmp_path, title=text, input_column=text)
+    assert page["examples"]["0"]["text"] == text
+    assert page["examples"]["0"]["fields"] == [["kind", text]]
+    own = html.replace(DATA.search(html)[0], "")
+    assert unescape(re.search(r"<title>(.*?)</title>", own, re.DOTALL)[1]) == text
+    assert html.count("<script") == len(re.findall(r"<script", write(plain(), tmp_path)[0]))
+    if "<" in text:
+        assert text not in html.replace("<!--", "", 0) or text == "<!--"
+        assert text not in DATA.search(html)[1]
+
+
+def test_hostile_provenance_is_escaped(scored, tmp_path):
+    record = json.dumps({"model": ENDS[0], "embedding": {"model_id": ENDS[3]}})
+    features = scored.features.copy()
+    features["difficulty"] = Value("float32", id=record)
+    html, page = write(scored.cast(features), tmp_path)
+    assert dict(page["record"]) == {"model": ENDS[0], "model_id": ENDS[3]}
+    assert ENDS[0] not in html and ENDS[3] not in html
+
+
+def test_ten_megabytes_of_text_are_cut(tmp_path):
+    html, _ = write(plain(text=["x" * 10_000_000, "y", "z", "x" * 10_000_000]), tmp_path)
+    empty, _ = write(plain(text=["", "", "", ""]), tmp_path)
+    assert len(html) - len(empty) < 1_000
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "error", "message"),
+    [
+        (Dataset.from_dict({"text": ["a"]}), {}, ValueError, r"'difficulty' is not in .*add_difficulty\(dataset"),
+        (DatasetDict(train=plain()), {}, TypeError, r"Pass one split, e.g. dataset\['train'\]"),
+        (plain().select([]), {}, ValueError, "has no rows"),
+        (plain(scores=["a"]), {}, ValueError, "'difficulty' holds string, not numbers"),
+        (plain(), {"input_column": "texts"}, ValueError, "'texts' is not in the dataset"),
+        (plain(embedding=[1, 2, 3, 4]), {}, ValueError, "'embedding' holds int64, not embeddings"),
+    ],
+)
+def test_what_cannot_be_shown_is_named_and_no_file_is_left(dataset, options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        report(dataset, tmp_path / "new" / "report.html", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_path_comes_back_and_its_folder_is_made(tmp_path):
+    path = report(plain(), str(tmp_path / "a" / "b" / "page.html"))
+    assert path == tmp_path / "a" / "b" / "page.html" and path.stat().st_size > 1_000_000

@@ -1,0 +1,245 @@
+"""The report page in a real browser: what a person sees, points at, and reaches by keyboard."""
+
+import shutil
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from playwright.sync_api import expect, sync_playwright
+
+from hf_curriculum import CurriculumConfig, add_difficulty, report
+
+pytestmark = pytest.mark.slow
+
+LAPTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert path, "these tests need Chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens a page; after the test, nothing may have gone wrong in it and nothing may have been asked of a network."""
+    contexts, faults, requests = [], [], []
+
+    def opened(path, **options):
+        contexts.append(chromium.new_context(**{**LAPTOP, **options}))
+        tab = contexts[-1].new_page()
+        tab.on("console", lambda message: faults.append(message.text) if message.type != "log" else None)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(path.as_uri())
+        tab.wait_for_selector("html[data-ready]", timeout=30_000)
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+    assert [url for url in requests if not url.startswith(("data:", "blob:"))] == requests[:1]
+    assert requests[0].startswith("file:")
+
+
+@pytest.fixture(scope="module")
+def scored(digits):
+    return add_difficulty(digits, "builtin/hog", cluster_range=(4, 7))
+
+
+@pytest.fixture(scope="module")
+def page(scored, tmp_path_factory):
+    config = CurriculumConfig(warmup_steps=30)
+    return report(scored, tmp_path_factory.mktemp("page") / "report.html", curriculum=config, total_steps=40)
+
+
+def readout(tab):
+    return dict(
+        zip(tab.locator("#readout dt").all_inner_texts(), tab.locator("#readout dd").all_inner_texts(), strict=True)
+    )
+
+
+def trace(tab, plot, number):
+    """Places of a trace, as the plot has them now."""
+    return tab.evaluate(f"(({{ x, y }}) => [[...x], [...y]])(document.getElementById('{plot}').data[{number}])")
+
+
+# --- what is there ------------------------------------------------------------------------------------------------
+
+
+def test_all_plots_are_drawn_and_all_sections_can_be_reached(page, scored, visit):
+    tab = visit(page)
+    for plot in ("difficulty", "schedule", "sizes", "curve", "map"):
+        expect(tab.locator(f"#{plot}-plot .main-svg").first).to_be_visible()
+    for link in tab.locator("nav a").all():
+        expect(tab.locator(link.get_attribute("href"))).to_have_count(1)
+    assert tab.locator("#map-plot .point").count() == len(scored)
+    assert tab.locator("#sizes-plot .point").count() == len(np.unique(scored["cluster"]))
+    assert tab.locator("#extremes .cluster").count() == len(np.unique(scored["cluster"]))
+
+
+def test_images_are_shown(page, visit):
+    tab = visit(page)
+    images = tab.locator("#drawn img")
+    assert images.count() > 3
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        tab.wait_for_function("image => image.naturalWidth === 8", arg=image.element_handle())
+        assert image.get_attribute("alt").startswith("row ")
+
+
+def test_sound_can_be_played(clips, tmp_path, visit):
+    tab = visit(report(add_difficulty(clips, "builtin/logmel", n_clusters=2), tmp_path / "report.html"))
+    lengths = tab.evaluate(
+        """() => Promise.all([...document.querySelectorAll('#extremes audio')].slice(0, 4).map(audio =>
+            new Promise((found, failed) => {
+              audio.onloadedmetadata = () => found(audio.duration); audio.onerror = failed; audio.load();
+            })))"""
+    )
+    assert len(lengths) == 4 and all(0.04 < length < 0.5 for length in lengths)
+
+
+# --- slider -------------------------------------------------------------------------------------------------------
+
+
+def test_the_slider_goes_through_the_schedule(page, scored, visit):
+    tab = visit(page)
+    assert (readout(tab)["Step"], readout(tab)["Effective fraction"]) == ("0 of 40", "0.30")
+    start = trace(tab, "difficulty-plot", 1)[1]
+    cards = tab.locator("#drawn figcaption").all_inner_texts()
+    tab.get_by_role("button", name="Middle").click()
+    assert readout(tab)["Step"] == "20 of 40"
+    assert trace(tab, "schedule-plot", 1)[0] == [20]
+    tab.get_by_role("button", name="End").click()
+    assert (readout(tab)["Effective fraction"], readout(tab)["Temperature"]) == ("0.63", "uniform")
+    shares = trace(tab, "difficulty-plot", 1)[1]
+    np.testing.assert_allclose(shares, np.histogram(scored["difficulty"], 40)[0] / len(scored), atol=1e-9)
+    assert np.abs(np.subtract(shares, start)).sum() > 0.3
+    assert tab.locator("#drawn figcaption").all_inner_texts() != cards
+
+
+def test_the_slider_works_by_keyboard_and_says_where_it_is(page, visit):
+    tab = visit(page)
+    slider = tab.get_by_role("slider", name="Step")
+    slider.focus()
+    for _ in range(3):
+        tab.keyboard.press("ArrowRight")
+    assert readout(tab)["Step"] == "6 of 40"
+    assert slider.get_attribute("aria-valuetext") == "step 6 of 40"
+    tab.keyboard.press("End")
+    assert readout(tab)["Step"] == "40 of 40"
+
+
+# --- map ----------------------------------------------------------------------------------------------------------
+
+
+def test_pointing_at_a_row_shows_it(page, scored, visit):
+    tab = visit(page)
+    point = tab.locator("#map-plot .scatterlayer .trace").first.locator(".point").nth(17)
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(tab.locator("#preview img")).to_be_visible()
+    cells = dict(
+        zip(tab.locator("#preview th").all_inner_texts(), tab.locator("#preview td").all_inner_texts(), strict=True)
+    )
+    row = int(cells["row"])  # another one may lie on top of the one pointed at
+    assert cells["cluster"] == str(scored[row]["cluster"])
+    assert float(cells["difficulty"]) == pytest.approx(scored[row]["difficulty"], abs=0.006)
+    assert cells["label"] == str(scored[row]["label"])
+    x, y = (places[row] for places in trace(tab, "map-plot", 0))
+    assert trace(tab, "map-plot", 1) == [[x], [y]]
+
+
+def test_arrow_keys_go_from_row_to_row_in_their_direction(page, visit):
+    tab = visit(page)
+    tab.locator("#map-plot").focus()
+    tab.keyboard.press("ArrowRight")
+    for key, axis, sign in (("ArrowRight", 0, 1), ("ArrowUp", 1, 1), ("ArrowLeft", 0, -1), ("ArrowDown", 1, -1)):
+        before = [places[0] for places in trace(tab, "map-plot", 1)]
+        tab.keyboard.press(key)
+        after = [places[0] for places in trace(tab, "map-plot", 1)]
+        assert after == before or sign * (after[axis] - before[axis]) > 0  # there may be none in this direction
+    expect(tab.locator("#preview td").first).to_be_visible()
+
+
+def test_the_map_is_coloured_by_cluster_or_by_difficulty(page, scored, visit):
+    tab = visit(page)
+    colours = "[...document.getElementById('map-plot').data[0].marker.color]"
+    by_cluster = tab.evaluate(colours)
+    assert len(set(by_cluster)) == len(np.unique(scored["cluster"]))
+    tab.get_by_label("difficulty", exact=True).check()
+    np.testing.assert_allclose(tab.evaluate(colours), scored["difficulty"], atol=1e-6)
+    tab.get_by_label("cluster", exact=True).check()
+    assert tab.evaluate(colours) == by_cluster
+
+
+# --- clusters -----------------------------------------------------------------------------------------------------
+
+
+def test_a_chosen_cluster_comes_into_view(page, visit):
+    tab = visit(page)
+    last = tab.locator("#jump option").last.get_attribute("value")
+    tab.locator("#jump").select_option(last)
+    expect(tab.locator(f"#{last}")).to_be_in_viewport()
+    assert tab.evaluate("document.activeElement.id") == last
+
+
+# --- hostile rows, sizes, themes ----------------------------------------------------------------------------------
+
+
+def test_hostile_rows_run_nothing(tmp_path, visit):
+    rng = np.random.default_rng(0)
+    dataset = Dataset.from_dict(
+        {"text": [HOSTILE] * 20, HOSTILE: [HOSTILE] * 20, "embedding": rng.random((20, 3)).tolist()}
+    )
+    scored = add_difficulty(dataset, n_clusters=2)
+    tab = visit(report(scored, tmp_path / "report.html", title=HOSTILE, input_column="text"))
+    assert tab.title() == HOSTILE
+    assert tab.locator("#extremes blockquote").first.text_content() == HOSTILE
+    tab.locator("#map-plot").focus()
+    tab.keyboard.press("ArrowRight")
+    assert HOSTILE in tab.locator("#preview").inner_text()
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("device", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen_and_text_can_be_read(page, visit, device, scheme):
+    tab = visit(page, **device, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ink, ground = (
+        np.array(tab.evaluate(f"getComputedStyle(document.body).{name}.match(/[0-9]+/g).slice(0, 3).map(Number)"))
+        for name in ("color", "backgroundColor")
+    )
+    assert (ground.mean() > 200) == (scheme == "light")
+    assert contrast(ink, ground) > 7
+    legend = tab.evaluate("document.getElementById('difficulty-plot')._fullLayout.font.color")
+    assert contrast(np.array([int(legend[i : i + 2], 16) for i in (1, 3, 5)]), ground) > 7
+
+
+def test_the_plots_follow_a_change_of_the_theme(page, visit):
+    tab = visit(page)
+    ink = "document.getElementById('difficulty-plot')._fullLayout.font.color"
+    light = tab.evaluate(ink)
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_timeout(500)
+    assert (light, tab.evaluate(ink)) == ("#1f2937", "#e5e7eb")
+
+
+def contrast(one, other):
+    """Contrast ratio of WCAG 2."""
+    weights = [0.2126, 0.7152, 0.0722]
+    light = [
+        np.where(c / 255 <= 0.03928, c / 255 / 12.92, ((c / 255 + 0.055) / 1.055) ** 2.4) @ weights
+        for c in (one, other)
+    ]
+    return (max(light) + 0.05) / (min(light) + 0.05)
