@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining, set_seed
 
 from hf_curriculum._optional import require_extra
+from hf_curriculum.page import report
 from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
 from hf_curriculum.scoring import add_difficulty
 from hf_curriculum.trainer import CurriculumTrainer
@@ -28,11 +29,13 @@ class DemoResult:
             difficulty of the rows drawn since the row before, loss.
         dataset_dir: Directory of the scored dataset, for ``datasets.load_from_disk``.
         picture: PNG of the schedule, the difficulties and the extremes of some clusters.
+        report: HTML page of the scored dataset.
     """
 
     rows: list[dict[str, float | None]]
     dataset_dir: Path
     picture: Path
+    report: Path
 
 
 def digits_dataset() -> Dataset:
@@ -44,7 +47,7 @@ def digits_dataset() -> Dataset:
 
 
 def run_demo(output: Path, max_steps: int = MAX_STEPS) -> DemoResult:
-    """Score the digits with ``builtin/hog``, train a tiny MAE easy-first, save dataset and picture.
+    """Score the digits with ``builtin/hog``, train a tiny MAE easy-first, save dataset, picture and report.
 
     Args:
         output: Directory for the results; made if it is missing.
@@ -60,7 +63,8 @@ def run_demo(output: Path, max_steps: int = MAX_STEPS) -> DemoResult:
     trainer = train(scored, output / "training", max_steps)
     picture = output / "curriculum.png"
     draw_picture(scored, trainer, picture)
-    return DemoResult(table(trainer), output / "scored", picture)
+    page = report(scored, output / "report.html", total_steps=max_steps, title="Digits")
+    return DemoResult(table(trainer), output / "scored", picture, page)
 
 
 def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:

@@ -1,26 +1,55 @@
-"""The command line, run as a process of its own."""
+"""The command line: run in this process, or where that makes a difference as one of its own."""
 
+import fcntl
 import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
-from datasets import load_from_disk
+from datasets import Audio, Dataset, DatasetDict, Features, Image, load_from_disk
+from hub_client import environment as on_hub
+from hub_server import hub
+from launching import environment, launch
+from typer.testing import CliRunner
 
-from hf_curriculum import provenance
+from hf_curriculum import CurriculumConfig, __version__, add_difficulty, provenance
+from hf_curriculum.cli import app
 
 COMMAND = [str(Path(sys.executable).parent / "hf-curriculum")]
 
 
-def run(*words, cwd=None):
-    return subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False)
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    datasets.enable_progress_bars()  # the command line has turned them off, since nothing here is a terminal
+
+
+def process(*words):
+    """The command as a process of its own."""
+    return subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def run(*words):
+    """The same in this process, which has imported all that it needs: what it printed, and ``exit_code``."""
+    return CliRunner().invoke(app, [*map(str, words)], prog_name="hf-curriculum")
 
 
 def test_scores_a_parquet_file_of_images(digits, tmp_path):
     digits.to_parquet(tmp_path / "digits.parquet")
-    done = run(
+    done = process(
         "score", tmp_path / "digits.parquet", "--model", "builtin/hog", "--clusters", 10, "--output", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
@@ -39,7 +68,7 @@ def test_scores_text_of_every_file_type(sentences, tiny_bert, tmp_path):
     difficulties = []
     for source in ("a.csv", "a.jsonl", "a.parquet", "arrow"):
         done = run("score", tmp_path / source, "--model", tiny_bert, "--clusters", 3, "--output", tmp_path / "out")
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         difficulties.append(load_from_disk(tmp_path / "out")["difficulty"][:])
     np.testing.assert_allclose(difficulties[1:], [difficulties[0]] * 3, atol=1e-6)
 
@@ -50,8 +79,24 @@ def test_scores_an_image_folder(digits, tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         digits[row]["image"].save(folder / f"{row}.png")
     done = run("score", tmp_path / "images", "--model", "builtin/hog", "--clusters", 3, "--output", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert len(load_from_disk(tmp_path / "out")) == 30
+
+
+def test_scores_an_audio_folder(clips, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    for row, clip in enumerate(clips.cast_column("audio", Audio(decode=False))):
+        (tmp_path / "sounds" / f"{row:02}.wav").write_bytes(clip["audio"]["bytes"])
+    done = run("score", "sounds", "--model", "builtin/logmel", "--clusters", 3, "--output", "out")
+    assert done.exit_code == 0, done.stderr
+    expected = add_difficulty(clips, "builtin/logmel", n_clusters=3)
+    np.testing.assert_allclose(load_from_disk("out")["difficulty"][:], expected["difficulty"][:], atol=1e-6)
+
+
+def test_an_error_is_one_line_of_a_process_too():
+    done = process("score", "nowhere.parquet", "--model", "builtin/hog", "--output", "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: 'nowhere.parquet' is neither") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -70,25 +115,222 @@ def test_scores_an_image_folder(digits, tmp_path):
 def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch, words, message):
     sentences.to_json(tmp_path / "a.jsonl")
     (tmp_path / "notes.txt").write_text("x")
-    done = run("score", *words, "--output", "out", cwd=tmp_path)
-    assert done.returncode == 2
+    done = run("score", *words, "--output", "out")
+    assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(sentences, tmp_path):
-    sentences.to_json(tmp_path / "a.jsonl")
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("out", "--output out is a file; name a directory."), ("arrow", "--output arrow is the dataset that is read")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(sentences, tmp_path, output, message):
+    sentences.save_to_disk(tmp_path / "arrow")
     (tmp_path / "out").write_text("a file")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", cwd=tmp_path)
-    assert done.returncode == 2
-    assert f"Error: [Errno 17] File exists: '{tmp_path}/out'" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run("score", "arrow", "--model", "no/such-model", "--output", output)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr and "no/such-model" not in done.stderr
+    assert load_from_disk(tmp_path / "arrow")["text"][:] == sentences["text"][:]
+
+
+def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
+    sentences.to_json(tmp_path / "a.jsonl")
+    (tmp_path / "file").write_text("a file")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "file/out")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: [Errno 20] Not a directory") and "Traceback" not in done.stderr
+
+
+# --- for scripts --------------------------------------------------------------------------------------------------
+
+
+def test_json_is_all_that_is_printed(sentences, tmp_path):
+    sentences.to_json(tmp_path / "a.jsonl")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    result, scored = json.loads(done.stdout), load_from_disk(tmp_path / "out")
+    assert result == {
+        "output": "out",
+        "rows": 60,
+        "rows_without_difficulty": 0,
+        "columns": scored.column_names,
+        "provenance": provenance(scored),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["score", "nowhere.csv", "--model", "builtin/hog", "--output", "out"], 2, "neither a file nor a directory"),
+        (["report", "nowhere.csv"], 2, "neither a file nor a directory"),
+        (["demo", "--output", "file/demo"], 1, "Not a directory"),
+    ],
+)
+def test_an_error_is_json_too(tmp_path, words, code, message):
+    (tmp_path / "file").write_text("a file")
+    done = run(*words, "--json")
+    assert (done.exit_code, done.stderr) == (code, "")
+    assert message in json.loads(done.stdout)["error"]
+
+
+def test_rows_without_a_difficulty_are_counted(digits, tmp_path):
+    damaged = Dataset.from_dict(
+        {"image": [row["image"] if i != 7 else None for i, row in enumerate(digits.select(range(40)))]},
+        Features({"image": Image()}),
+    )
+    damaged.save_to_disk(tmp_path / "damaged")
+    words = ["score", "damaged", "--model", "builtin/hog", "--clusters", 3, "--output", "out", "--on-error"]
+    done = run(*words, "raise")
+    assert done.exit_code == 2 and "Row 7 of column 'image'" in done.stderr
+    done = run(*words, "null")
+    assert done.exit_code == 0 and "out, 1 of them without a difficulty." in done.stdout
+    assert load_from_disk(tmp_path / "out")["difficulty"][7] is None
+
+
+# --- terminal, help, completion, interruption ---------------------------------------------------------------------
+
+
+def on_a_terminal(*words):
+    """What a command writes to a terminal, and its exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(COMMAND[0], [*COMMAND, *map(str, words)])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    written = b""
+    with suppress(OSError), open(terminal, "rb", buffering=0) as file:  # a terminal that is gone is an error
+        while part := file.read(4096):
+            written += part
+    return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(own_cache.parent))
+    sentences.to_json("a.jsonl")
+    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out"]
+    done = process(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    shutil.rmtree(own_cache)
+    written, code = on_a_terminal(*words)
+    assert code == 0 and "Embedding text: 100%" in written
+
+
+@pytest.mark.parametrize("words", [[], ["score"], ["report"], ["push"], ["demo"]], ids=lambda words: "".join(words))
+def test_help_says_what_to_type(words):
+    done = run(*words, "--help")
+    assert done.exit_code == 0
+    assert f"Usage: hf-curriculum {' '.join(words)}".strip() in done.stdout
+    assert f"\n  hf-curriculum {''.join(words) or 'score DATA --model MODEL --output scored'}" in done.stdout
+
+
+def test_a_command_alone_shows_the_help():
+    assert "Usage: hf-curriculum" in run().output and run().exit_code == 2
+
+
+def test_every_option_is_explained():
+    for words in (["score"], ["report"], ["push"], ["demo"]):
+        options = run(*words, "--help").stdout.split("Options:")[1]
+        assert re.findall(r"^  --[^ ]+( <.*>)?\n", options, re.MULTILINE) == []
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("hf-curriculum ", {"score", "report", "push", "demo"}),
+        ("hf-curriculum score --model ", {"builtin/hog", "builtin/logmel", "builtin/tfidf"}),
+        ("hf-curriculum score --normalize ", {"minmax", "rank"}),
+    ],
+)
+def test_words_are_completed(line, expected):
+    words = {"_HF_CURRICULUM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()))}
+    done = subprocess.run(COMMAND, env={**os.environ, **words}, capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == expected
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_finished_shards(sentences, minilm, tmp_path):
+    """The same command, run again, embeds only what was left."""
+    texts = [f"{text} {i}" for i in range(100) for text in sentences["text"]]
+    Dataset.from_dict({"text": texts}).to_parquet("texts.parquet")
+    words = [*COMMAND, "score", "texts.parquet", "--model", minilm, "--clusters", "3", "--output", "out"]
+    caches = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    options = {"env": caches, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(words, **options, start_new_session=True)
+    finished = wait_for(lambda: [*(tmp_path / "cache").glob("hf_curriculum/*/shard-*.arrow")], first)
+    os.killpg(first.pid, signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert (first.returncode, out) == (130, "")
+    assert err == "Error: Interrupted. What is finished is kept: the same command goes on after it.\n"
+    assert not Path("out").exists()
+    stamps = {path: path.stat().st_mtime_ns for path in finished}
+    done = subprocess.run(words, **options, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == stamps
+    assert len(load_from_disk("out")) == len(texts)
+
+
+def wait_for(found, process):
+    while not (result := found()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return result
+
+
+@pytest.mark.slow
+def test_processes_of_accelerate_answer_once(sentences):
+    sentences.to_json("a.jsonl")
+    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", "3", "--output", "out", "--json"]
+    done = subprocess.run(
+        [*launch(2), "-m", "hf_curriculum.cli", *words], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == len(load_from_disk("out")) == 60
+
+
+# --- push ---------------------------------------------------------------------------------------------------------
+
+
+def test_push_uploads_all_splits_and_says_how_to_train_on_them(digits, tmp_path):
+    scored = add_difficulty(DatasetDict(train=digits, test=digits.select(range(20))), "builtin/hog", n_clusters=4)
+    scored.save_to_disk("scored")
+    with hub() as server:
+        options = {"env": on_hub(server, tmp_path), "capture_output": True, "text": True, "check": False}
+        done = subprocess.run([*COMMAND, "push", "scored", "me/digits", "--private"], **options)
+        assert done.returncode == 0 and "Error" not in done.stderr
+        assert f"Pushed to {server.url}/datasets/me/digits/commit/" in done.stdout
+        assert "load_dataset('me/digits', split=\"train\")" in done.stdout
+        repo = server.repos["datasets/me/digits"]
+        assert repo.private and {"README.md", "curriculum/extremes.png"} < set(repo.files())
+        assert sum(path.endswith(".parquet") for path in repo.files()) == 2
+        rejected = subprocess.run(
+            [*COMMAND, "push", "scored", "me/digits", "--json"],
+            **{**options, "env": options["env"] | {"HF_TOKEN": "x"}},
+        )
+        assert rejected.returncode == 1 and "does not accept the token" in json.loads(rejected.stdout)["error"]
+
+
+# --- report and demo ----------------------------------------------------------------------------------------------
+
+
+def test_report_shows_a_scored_directory(digits, tmp_path):
+    add_difficulty(digits, "builtin/hog", n_clusters=4).save_to_disk(tmp_path / "scored")
+    config = CurriculumConfig(initial_fraction=0.1, warmup_steps=30)
+    (tmp_path / "curriculum.json").write_text(config.to_json())
+    done = run("report", "scored", "--curriculum", "curriculum.json", "--steps", 50, "--title", "Mine")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == "Wrote report.html. Open it in a browser; it needs no network.\n"
+    html = (tmp_path / "report.html").read_text()
+    assert "<title>Mine</title>" in html and '"total_steps": 50, "warmup_steps": 30' in html
 
 
 def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--steps", 24)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     lines = done.stdout[done.stdout.index("step  ") :].splitlines()
     steps = [int(line.split()[0]) for line in lines[1:] if line.split() and line.split()[0].isdigit()]
     assert steps == list(range(2, 25, 2))

@@ -1,7 +1,10 @@
-import pytest
-from datasets import Dataset, DatasetDict
+from pathlib import Path
 
-from hf_curriculum.sources import load
+import pytest
+from datasets import Audio, Dataset, DatasetDict
+
+from hf_curriculum.encoders.audio import read_audio
+from hf_curriculum.sources import load, require_output
 
 ROWS = {"text": ["red cat", 'a, quoted "dog"', "Größe", "blue bird"], "number": [3, 1, 4, 1]}
 
@@ -108,3 +111,42 @@ def test_a_missing_path_says_what_was_looked_for(tmp_path, monkeypatch, name):
 def test_a_directory_without_data_says_so(tmp_path):
     with pytest.raises(ValueError, match="neither a file nor a directory here.*nor a dataset of the Hub.*"):
         load(str(tmp_path), "train")
+
+
+def test_an_audio_folder_is_sounds_with_the_names_of_their_folders(clips, tmp_path):
+    raw = clips.cast_column("audio", Audio(decode=False))
+    for row in range(12):
+        folder = tmp_path / ("low", "high")[row % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{row:02}.wav").write_bytes(raw[row]["audio"]["bytes"])
+    loaded = load(str(tmp_path), "train")
+    assert loaded.features["label"].names == ["high", "low"]
+    sounds = loaded.cast_column("audio", Audio(decode=False))
+    assert isinstance(loaded.features["audio"], Audio) and len(sounds) == 12
+    for row in sounds:
+        number = int(Path(row["audio"]["path"]).stem)
+        assert read_audio(row["audio"], 8000).tobytes() == read_audio(raw[number]["audio"], 8000).tobytes()
+        assert row["label"] == (1, 0)[number % 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.parquet", b"no parquet"), ("a.jsonl", b'{"a": 1}\n{"a":'), ("a.csv", b"")]
+)
+def test_a_damaged_file_says_what_is_wrong_with_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} cannot be read: .{{10,}}"):
+        load(str(tmp_path / name), "train")
+
+
+def test_without_a_split_all_come(dataset, tmp_path):
+    DatasetDict({"train": dataset.select([0]), "test": dataset.select([1])}).save_to_disk(tmp_path / "saved")
+    assert list(load(str(tmp_path / "saved"), None)) == ["train", "test"]
+
+
+@pytest.mark.parametrize(("output", "message"), [("file", "is a file"), ("saved", "is the dataset that is read")])
+def test_an_output_that_cannot_be_is_refused(dataset, tmp_path, output, message):
+    dataset.save_to_disk(tmp_path / "saved")
+    (tmp_path / "file").write_text("x")
+    require_output(tmp_path / "new", str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match=message):
+        require_output(tmp_path / output, str(tmp_path / "saved"))
