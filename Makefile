@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 VERSIONED_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py tests/test_families.py
 
-.PHONY: demo test test-slow test-transformers4 quality style
+.PHONY: demo test test-slow test-transformers4 docs quality style
 
-demo: .venv/installed  ## score digits, train on them easy-first, draw a picture
+demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
 
 test: .venv/installed  ## the default suite
@@ -16,6 +16,9 @@ test-slow: .venv/installed  ## tests that start processes or train for minutes
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
 	.venv-transformers4/bin/pytest -m 'slow or not slow' $(VERSIONED_TESTS)
+
+docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 quality: .venv/installed  ## what CI checks
 	$(BIN)/ruff check .

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from hf_curriculum.config import CurriculumConfig as CurriculumConfig
     from hf_curriculum.embeddings import add_embeddings as add_embeddings
     from hf_curriculum.hub import push_scored as push_scored
+    from hf_curriculum.page import report as report
+    from hf_curriculum.plots import plot_difficulty as plot_difficulty
+    from hf_curriculum.plots import plot_schedule as plot_schedule
+    from hf_curriculum.plots import show_extremes as show_extremes
     from hf_curriculum.sampler import CurriculumSampler as CurriculumSampler
     from hf_curriculum.schedule import curriculum_weights as curriculum_weights
     from hf_curriculum.schedule import effective_fraction as effective_fraction
@@ -33,8 +37,12 @@ _EXPORTS = {
     "add_embeddings": "embeddings",
     "curriculum_weights": "schedule",
     "effective_fraction": "schedule",
+    "plot_difficulty": "plots",
+    "plot_schedule": "plots",
     "provenance": "columns",
     "push_scored": "hub",
+    "report": "page",
+    "show_extremes": "plots",
     "solve_temperature": "schedule",
 }
 __all__ = sorted(_EXPORTS)  # noqa: PLE0605 - one place for each name

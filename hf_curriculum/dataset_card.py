@@ -26,6 +26,7 @@ from hf_curriculum.columns import (
     read_labels,
 )
 from hf_curriculum.encoders.base import POOLINGS
+from hf_curriculum.summary import summarize
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +162,6 @@ def _count_rows(card: DatasetCard) -> int:
     """Rows of all configurations, as ``push_to_hub`` of datasets notes them in the card."""
     splits = [split for info in _as_list(card.data.get("dataset_info")) for split in info.get("splits", [])]
     return sum(split.get("num_examples", 0) for split in splits)
-
-
-def known_rows(dataset: Dataset) -> tuple[Dataset, NDArray[np.intp]]:
-    """The rows that have a difficulty, and their numbers, shape ``(n,)``."""
-    rows = np.flatnonzero(~np.ma.getmaskarray(read_difficulty(dataset, DIFFICULTY)))
-    return (dataset if rows.size == len(dataset) else dataset.select(rows)), rows
 
 
 def guess_tasks(dataset: Dataset) -> list[str]:
@@ -311,26 +306,20 @@ def _call_text(function: str, positional: Sequence[str], options: Mapping[str, s
 
 def _clusters(dataset: Dataset, label_column: str | None) -> str:
     """A table of the largest clusters."""
-    known, rows = known_rows(dataset)
-    difficulty, distance = read_difficulty(known, DIFFICULTY), read_difficulty(known, DISTANCE)
-    cluster = read_labels(known, CLUSTER)
-    nearest = np.lexsort((distance, cluster))  # the rows of a cluster beside each other, its prototype first
-    numbers, first, sizes = np.unique(cluster[nearest], return_index=True, return_counts=True)
-    prototypes = nearest[first]
-    hardness = np.add.reduceat(difficulty[nearest], first, dtype=np.float64) / sizes
-    away = np.add.reduceat(distance[nearest], first, dtype=np.float64) / sizes
+    distance, summaries = read_difficulty(dataset, DISTANCE), summarize(dataset)
+    largest = summaries[:_MOST_CLUSTERS]
+    prototypes = np.array([summary.ranked[np.argmin(distance[summary.ranked])] for summary in largest])
     columns: dict[str, Any] = {
-        "cluster": numbers,
-        "rows": [f"{size:,}" for size in sizes],
-        "mean difficulty": [f"{value:.3f}" for value in hardness],
-        "mean distance": [f"{value:.4g}" for value in away],
-        "row of its prototype": rows[prototypes],
+        "cluster": [summary.cluster for summary in largest],
+        "rows": [f"{summary.ranked.size:,}" for summary in largest],
+        "mean difficulty": [f"{summary.mean_difficulty:.3f}" for summary in largest],
+        "mean distance": [f"{distance[summary.ranked].mean(dtype=np.float64):.4g}" for summary in largest],
+        "row of its prototype": prototypes,
     }
     if label_column in dataset.column_names:
-        columns["class"] = _class_names(known, str(label_column), prototypes)
-    largest = np.argsort(-sizes, kind="stable")[:_MOST_CLUSTERS]
-    table = _table(list(columns), [[_inline(column[i]) for column in columns.values()] for i in largest])
-    more = len(numbers) - len(largest)
+        columns["class"] = _class_names(dataset, str(label_column), prototypes)
+    table = _table(list(columns), [[_inline(value) for value in line] for line in zip(*columns.values(), strict=True)])
+    more = len(summaries) - len(largest)
     return table + (f"\nThe {len(largest)} largest clusters; there are {more:,} more.\n" if more else "")
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from datasets import Dataset, DatasetDict, Image
+from datasets import Dataset, DatasetDict
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -24,12 +24,12 @@ from hf_curriculum.columns import (
     DIFFICULTY,
     DISTANCE,
     fit_split,
-    provenance,
     require_column,
     splits_of,
 )
 from hf_curriculum.config import CurriculumConfig
-from hf_curriculum.dataset_card import card_section, guess_tasks, known_rows, merge_card
+from hf_curriculum.dataset_card import card_section, guess_tasks, merge_card
+from hf_curriculum.examples import shown_column
 from hf_curriculum.plots import draw_extremes, plot_difficulty, plot_schedule
 
 logger = logging.getLogger(__name__)
@@ -167,23 +167,15 @@ def _pictures(dataset: Dataset) -> dict[str, bytes]:
     except ModuleNotFoundError as error:
         logger.warning("The card will have no pictures. %s", error)
         return {}
-    known = known_rows(dataset)[0].with_format(None)
     curriculum = CurriculumConfig()
     figures = {name: new_figure(figsize=(5, 3.2), layout="constrained") for name in ("schedule", "difficulty")}
     axes = plot_schedule(curriculum, 100, figures["schedule"].subplots())
     axes.set_xlabel("share of the training, %")
-    plot_difficulty(known, config=curriculum, ax=figures["difficulty"].subplots())
-    if column := _image_column(dataset):
+    plot_difficulty(dataset, config=curriculum, ax=figures["difficulty"].subplots())
+    if shown_column(dataset, None) is not None:
         figures["extremes"] = new_figure(figsize=(11, 5), layout="constrained")
-        draw_extremes(figures["extremes"], known.cast_column(column, Image()), column)
+        draw_extremes(figures["extremes"], dataset)
     return {_PICTURES[name]: _png(figure) for name, figure in figures.items()}
-
-
-def _image_column(dataset: Dataset) -> str | None:
-    """The column of images that was scored, or else the first."""
-    images = [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
-    scored = (provenance(dataset, DIFFICULTY).get("embedding") or {}).get("input_column")
-    return scored if scored in images else next(iter(images), None)
 
 
 def _png(figure: Any) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -43,6 +44,7 @@ from use_case_data import scored as scored_rows
 from use_case_images import mae, pixels
 from use_case_sounds import wav2vec2, waves
 
+import hf_curriculum
 from hf_curriculum import CurriculumSampler, CurriculumTrainer, DifficultyScorer, add_difficulty, add_embeddings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -587,9 +589,7 @@ seen = watch(model, "x")
             user.run(block)
         repo = server.repos["datasets/me/news-scored"]
         files = set(re.findall(r"`(curriculum/\w+[.]png)`", (DOCS / "sharing.md").read_text()))
-        assert {path for path in repo.files() if "/" in path and path.endswith("png")} == files - {
-            "curriculum/extremes.png"  # of images
-        }
+        assert {path for path in repo.files() if "/" in path and path.endswith("png")} == files
         assert user.run("answer = len(seen)") == STEPS
         for block in blocks("sharing.md", "The scorer, too"):
             user.run(block)
@@ -600,3 +600,36 @@ seen = watch(model, "x")
             user.run(block)
         assert server.repos["datasets/me/secret"].private
         assert "README.md" in repo.files("v2") and "README.md" in repo.files("refs/pr/2")
+
+
+# report.md
+
+
+def test_the_report_shows_the_schedule_of_the_reader(own_cache):
+    dataset = add_difficulty(pictures(), "builtin/hog", n_clusters=3).add_column("loss", np.arange(ROWS) / 8)
+    first, second, third = blocks("report.md", "The report")
+    for block, file, inside in (
+        (first, "report.html", '"total_steps": 1000, "warmup_steps": 500'),
+        (second, "report.html", '"total_steps": 10000, "warmup_steps": 3000'),
+        (third, "loss.html", '"column": "loss"'),
+    ):
+        exec(compile(block, "report.md", "exec"), {"scored": dataset})
+        assert inside in Path(file).read_text("utf-8")
+
+
+def test_figures_are_those_of_the_scores(own_cache):
+    names = {"scored": add_difficulty(pictures(), "builtin/hog", n_clusters=3)}
+    execute("report.md", "Figures in a notebook", names)
+    schedule, difficulty = (plt.figure(number).axes[0] for number in plt.get_fignums()[:2])
+    assert schedule.get_xlim()[1] >= 1_000 and difficulty.get_legend() is not None
+    assert any(ax.images for ax in plt.figure(plt.get_fignums()[2]).axes)
+    plt.close("all")
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path):
+    subprocess.run([sys.executable, "-m", "sphinx", "-W", "-q", str(DOCS), str(tmp_path)], check=True)
+    page = (tmp_path / "api.html").read_text()
+    for name in hf_curriculum.__all__:
+        assert f'id="hf_curriculum.{name}"' in page
+    assert 'id="hf_curriculum.curriculum_learning.CurriculumLearning.fit"' in page

@@ -120,14 +120,18 @@ LAYERS = [
     "scorer",
     "scoring",
     "trainer",
+    "examples",
+    "summary",
     "plots",
     "extraction",
     "weights_file",
     "curriculum_learning",
     "dataset_card",
     "hub",
+    "page",
     "sources",
     "demo",
+    "console",
     "cli",
 ]
 

@@ -188,7 +188,7 @@ def test_pictures_that_are_no_longer_shown_are_removed(user, repo):
     user.run("push_scored(scored, 'me/data')")
     assert PICTURES < set(repo.files())
     repo.write("curriculum/mine.png", b"mine")
-    user.run("push_scored(texts, 'me/data')")
+    user.run("push_scored(texts.remove_columns('text'), 'me/data')")
     assert "curriculum/extremes.png" not in repo.files() and repo.files()["curriculum/mine.png"] == b"mine"
 
 

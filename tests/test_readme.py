@@ -44,15 +44,17 @@ def mine(digits, tiny_dinov2, tmp_path):
 
 def run(code, mine, tiny_dinov2, names):
     code = code.replace("zh-plus/tiny-imagenet", mine["path"]).replace("facebook/dinov2-small", tiny_dinov2)
-    code = re.sub(r"^scored\.push_to_hub.*$", "", code, flags=re.MULTILINE)
+    code = re.sub(r"^push_scored.*$", "", code, flags=re.MULTILINE)
     exec(code.replace("trainer.train()", ""), names)
 
 
-def test_first_screen_then_config(mine, tiny_dinov2):
+def test_first_screen_then_config(mine, tiny_dinov2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = dict(mine)
     for block in BLOCKS:
         run(block, mine, tiny_dinov2, names)
     assert names["scored"].column_names[-4:] == ["embedding", "cluster", "distance", "difficulty"]
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000
     assert isinstance(names["trainer"], CurriculumTrainer)
     assert names["trainer"].curriculum.warmup_steps == 0.5
     names["trainer"].data_collator = collate
