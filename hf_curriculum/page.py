@@ -62,10 +62,6 @@ def report(
         TypeError: For a ``DatasetDict`` or a stream.
         ValueError: If the dataset is empty, or a column is missing or of the wrong type.
         ModuleNotFoundError: If the ``report`` extra is not installed.
-
-    Example:
-        >>> report(scored, "report.html")  # doctest: +SKIP
-        PosixPath('report.html')
     """
     offline = require_extra("plotly.offline", extra="report", purpose="The report")
     jinja2 = require_extra("jinja2", extra="report", purpose="The report")

@@ -205,6 +205,7 @@ def on_a_terminal(*words):
     return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(own_cache.parent))
     sentences.to_json("a.jsonl")
@@ -295,6 +296,7 @@ def test_processes_of_accelerate_answer_once(sentences):
 # --- push ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_push_uploads_all_splits_and_says_how_to_train_on_them(digits, tmp_path):
     scored = add_difficulty(DatasetDict(train=digits, test=digits.select(range(20))), "builtin/hog", n_clusters=4)
     scored.save_to_disk("scored")

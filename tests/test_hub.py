@@ -344,6 +344,7 @@ def test_a_token_that_may_only_read(server, user, repo):
 UPLOAD, COMMIT = "PUT /large/", "POST .*/commit/"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [drop, lose, refuse(500)], ids=["cut", "answer lost", "500"])
 @pytest.mark.parametrize(("place", "before"), [(UPLOAD, 0), (UPLOAD, 1), (COMMIT, 0), (COMMIT, 1)])
 def test_a_fault_that_passes_is_not_seen(server, user, repo, fault, place, before):
@@ -363,6 +364,7 @@ def test_an_upload_that_fails_for_good_leaves_the_branch_alone(server, user, rep
     assert cause == "RuntimeError" and len(repo.commits) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "said"), [(drop, "cannot be reached"), (refuse(503), "status 503")])
 def test_a_commit_of_the_data_that_fails_for_good(server, user, repo, fault, said):
     user.run("time.sleep, slept = (lambda wait: None), time.sleep")
@@ -376,6 +378,7 @@ def test_a_commit_of_the_data_that_fails_for_good(server, user, repo, fault, sai
     assert not [line for line in server.log if line.startswith("PUT")][3:]  # pictures at most, no data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [UPLOAD, COMMIT])
 def test_a_card_that_fails_for_good_is_as_it_was(server, user, repo, place):
     user.run("push_scored(texts, 'me/data')")

@@ -76,6 +76,8 @@ def test_every_extra_that_the_code_names_brings_what_it_asks_for():
         ("audio", "soundfile"),
         ("audio", "soxr"),
         ("plot", "matplotlib"),
+        ("report", "jinja2"),
+        ("report", "plotly"),
         ("video", "av"),
     }
     for extra, module in asked:
