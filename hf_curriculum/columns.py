@@ -303,6 +303,12 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def part(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of a provenance record, such as ``"embedding"``; empty where another tool wrote anything else there."""
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
+
+
 def _dump(record: Mapping[str, Any]) -> str:
     return json.dumps(record, sort_keys=True)
 

@@ -21,6 +21,7 @@ from hf_curriculum.columns import (
     DIFFICULTY,
     DISTANCE,
     fit_split,
+    part,
     provenance,
     read_difficulty,
     read_labels,
@@ -217,7 +218,7 @@ def _union(there: Any, added: Iterable[str]) -> list[Any]:
 
 def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[list[str]]:
     """Rows of the table: what was scored and how; what is not known is left out."""
-    encoder = record.get("embedding") or {}
+    encoder = part(record, "embedding")
     index, outliers, repeats = record.get("davies_bouldin"), record.get("outliers"), record.get("repeats", 1)
     facts = {
         "Rows": ", ".join(f"{len(split):,} ({name})" for name, split in splits.items()),
@@ -243,7 +244,7 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
 
 def _choice(record: Mapping[str, Any]) -> str | None:
     """How K was chosen."""
-    asked, candidates = record.get("options") or {}, sorted(map(int, record.get("davies_bouldin_curve") or {}))
+    asked, candidates = part(record, "options"), sorted(map(int, part(record, "davies_bouldin_curve")))
     if record.get("clusterer"):
         return None
     if asked.get("n_clusters"):
@@ -255,12 +256,12 @@ def _choice(record: Mapping[str, Any]) -> str | None:
 
 def _call(record: Mapping[str, Any]) -> str:
     """The Python that scores the dataset so."""
-    encoder = record.get("embedding") or {}
+    encoder = part(record, "embedding")
     model = encoder.get("model_id")
     has_name = "pooling" in encoder or str(model).startswith(
         "builtin/"
     )  # else a module or function, known by its name
-    settings = {**record, **(record.get("options") or {})}
+    settings = {**record, **part(record, "options")}
     if settings.get("cluster_range"):
         settings["cluster_range"] = tuple(settings["cluster_range"])
     scorer = _differing(settings, _OPTIONS | _SCORER_ONLY)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.columns import DIFFICULTY, SCORES, provenance, require_column
+from hf_curriculum.columns import DIFFICULTY, SCORES, part, provenance, require_column
 from hf_curriculum.encoders.audio import read_audio
 from hf_curriculum.encoders.image import read_image
 from hf_curriculum.encoders.inputs import modality_of, undecoded
@@ -50,7 +50,7 @@ def shown_column(dataset: Dataset, input_column: str | None, column: str = DIFFI
                 f"images, audio, video and text: {media}."
             )
         return input_column
-    embedded = provenance(dataset, column).get("embedding", {}).get("input_column")
+    embedded = part(provenance(dataset, column), "embedding").get("input_column")
     if embedded in media:
         return str(embedded)
     return min(media, key=lambda name: modality_of(dataset.features[name]) == "text", default=None)

@@ -16,6 +16,7 @@ from hf_curriculum._optional import require_extra
 from hf_curriculum.columns import (
     CLUSTER,
     EMBEDDING,
+    part,
     provenance,
     read_clusters,
     read_difficulty,
@@ -115,15 +116,15 @@ def _page(
 
 def _curve(record: dict[str, Any]) -> list[tuple[int, float]]:
     """Davies-Bouldin index by number of clusters; clusters that coincide have none."""
-    tried = record.get("davies_bouldin_curve", {})
-    return sorted((int(k), index) for k, index in tried.items() if index is not None)
+    tried = part(record, "davies_bouldin_curve")
+    return sorted((int(k), index) for k, index in tried.items() if k.isdecimal() and isinstance(index, float | int))
 
 
 def _lines(record: dict[str, Any]) -> list[list[str]]:
     """The provenance, a line each; what is not set is left out."""
-    flat = {**record.get("embedding", {}), **record}
-    left_out = {"embedding", "davies_bouldin_curve"}
-    return [[name, str(value)] for name, value in flat.items() if name not in left_out and value is not None]
+    flat = {**part(record, "embedding"), **record}
+    nested = {"embedding", "options", "davies_bouldin_curve"}
+    return [[name, str(value)] for name, value in flat.items() if name not in nested and value is not None]
 
 
 def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_steps: int) -> dict[str, Any]:

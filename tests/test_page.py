@@ -182,6 +182,14 @@ def test_hostile_provenance_is_escaped(scored, tmp_path):
     assert ENDS[0] not in html and ENDS[3] not in html
 
 
+def test_a_record_of_another_tool_is_shown_as_far_as_it_is_one(scored, tmp_path):
+    record = {"embedding": "mine", "davies_bouldin_curve": {"a": 1, "3": "x", "4": 0.5}, "options": [], "seed": [1, 2]}
+    features = scored.features.copy()
+    features["difficulty"] = Value("float32", id=json.dumps(record))
+    _, page = write(scored.cast(features), tmp_path)
+    assert (page["record"], page["curve"]) == ([["seed", "[1, 2]"]], [[4, 0.5]])
+
+
 def test_ten_megabytes_of_text_are_cut(tmp_path):
     html, _ = write(plain(text=["x" * 10_000_000, "y", "z", "x" * 10_000_000]), tmp_path)
     empty, _ = write(plain(text=["", "", "", ""]), tmp_path)
