@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -26,8 +26,7 @@ def execute(path, folder):
         CellExecutionError: With the traceback of the cell that failed.
     """
     notebook = nbformat.read(path, as_version=4)
-    with ExitStack() as stack:
-        server = stack.enter_context(hub()) if "hub" in path.name else None
+    with hub() if "hub" in path.name else nullcontext() as server:
         resources = {"metadata": {"path": str(folder)}}
         client = NotebookClient(notebook, resources=resources, timeout=600, record_timing=False)
         client.execute(env=environment(folder, server))
