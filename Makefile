@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VERSIONED_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py tests/test_families.py
 
-.PHONY: demo test test-slow test-transformers4 docs quality style
+.PHONY: demo test test-slow test-transformers4 docs notebooks quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
@@ -19,6 +19,9 @@ test-transformers4: .venv-transformers4/installed  ## trainer and encoders with 
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+notebooks: .venv/installed  ## executes them anew; NOTEBOOK_DATA names a folder of data where there is no Hub
+	$(BIN)/python tests/executing.py
 
 quality: .venv/installed  ## what CI checks
 	$(BIN)/ruff check .

@@ -38,7 +38,7 @@ def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" 
     steps = np.arange(total_steps + 1)
     planned = np.where(steps < warmup, planned_fraction(steps, config, warmup), 1 - 1 / np.e)
     ax.plot(steps, planned, color=_BLUE, linewidth=2)
-    if warmup <= total_steps:
+    if warmup < total_steps:
         ax.axvline(warmup, color="grey", linewidth=1, linestyle=":")
         ax.annotate("uniform from here", (warmup, config.initial_fraction), xytext=(4, 0), textcoords="offset points")
     ax.set(title="Schedule", xlabel="optimiser step", ylabel="effective fraction", ylim=(0, 0.7))
@@ -108,8 +108,10 @@ def show_extremes(
     Raises:
         ValueError: If a column or a cluster is missing, or there is nothing to show.
     """
-    pyplot = require_extra("matplotlib.pyplot", extra="plot", purpose="show_extremes")
-    figure = pyplot.figure(figsize=(1.0 * 2 * n, 5), layout="constrained")
+    figures = require_extra("matplotlib.figure", extra="plot", purpose="show_extremes")
+    shown = len(_chosen(summarize(dataset, column), clusters))
+    # Not one of pyplot's, which a notebook would show twice: as what is open, and as what comes back.
+    figure: Figure = figures.Figure(figsize=(2.0 * n, 0.4 + 0.95 * shown), layout="constrained")
     draw_extremes(figure, dataset, input_column, clusters, n, column)
     return figure
 

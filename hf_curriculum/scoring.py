@@ -54,7 +54,8 @@ def add_difficulty(
         dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
             prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
         model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
-        n_clusters: Number of clusters; ``None`` chooses it by the Davies-Bouldin index.
+        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
+            index.
         cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
         label_column: Cluster inside each class of this column.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.

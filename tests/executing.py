@@ -82,9 +82,10 @@ def code_cells(notebook):
 
 
 def is_passing(output):
-    """A progress display of ``Trainer``, empty once it has done, or pip's advice to restart the kernel."""
+    """A progress display of ``Trainer``, empty once it has done; pip's advice to restart the kernel; a recording."""
     html = output.get("data", {}).get("text/html")
-    return html == "" or "<progress" in (html or "") or output.get("text", "").startswith("Note: you")
+    passing = html == "" or any(tag in (html or "") for tag in ("<progress", "<audio"))
+    return passing or output.get("text", "").startswith("Note: you")
 
 
 def write(path):

@@ -254,3 +254,17 @@ def test_sounds_are_shown_as_waveforms(clips):
 def test_a_dataset_without_clusters_is_one_line():
     dataset = scored([0.1, 0.2, 0.3]).remove_columns("cluster")
     assert [row["name"] for row in shown(show_extremes(dataset, "image", n=1))] == ["all rows"]
+
+
+def test_the_figure_is_as_high_as_it_has_lines_and_is_shown_once_in_a_notebook():
+    dataset = scored([0.1, 0.2, 0.3, 0.4], cluster=[0, 1, 2, 3])
+    heights = [show_extremes(dataset, clusters=list(range(lines))).get_figheight() for lines in (1, 2, 4)]
+    assert np.diff(heights).tolist() == pytest.approx([heights[1] - heights[0], 2 * (heights[1] - heights[0])])
+    assert heights[0] < 2 and plt.get_fignums() == []
+
+
+def test_no_end_of_the_warm_up_is_marked_beyond_the_training():
+    assert [text.get_text() for text in plot_schedule(CurriculumConfig(warmup_steps=50), 100).texts] == [
+        "uniform from here"
+    ]
+    assert len(plot_schedule(CurriculumConfig(warmup_steps=1.0), 100).texts) == 0
