@@ -108,10 +108,10 @@ def show_extremes(
     Raises:
         ValueError: If a column or a cluster is missing, or there is nothing to show.
     """
-    figures = require_extra("matplotlib.figure", extra="plot", purpose="show_extremes")
+    pyplot = require_extra("matplotlib.pyplot", extra="plot", purpose="show_extremes")
     shown = len(_chosen(summarize(dataset, column), clusters))
-    # Not one of pyplot's, which a notebook would show twice: as what is open, and as what comes back.
-    figure: Figure = figures.Figure(figsize=(2.0 * n, 0.4 + 0.95 * shown), layout="constrained")
+    figure: Figure = pyplot.figure(figsize=(2.0 * n, 0.4 + 0.95 * shown), layout="constrained")
+    pyplot.close(figure)  # else a notebook shows it twice: as what is open, and as what comes back
     draw_extremes(figure, dataset, input_column, clusters, n, column)
     return figure
 
