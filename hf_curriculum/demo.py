@@ -85,6 +85,7 @@ def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
             decoder_intermediate_size=64,
         )
     )
+    set_positions(model)
     args = TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=BATCH_SIZE,
@@ -100,6 +101,18 @@ def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
     trainer = CurriculumTrainer(model=model, args=args, train_dataset=scored, data_collator=_collate)
     trainer.train()
     return trainer
+
+
+def set_positions(model: ViTMAEForPreTraining) -> None:
+    """Give a masked autoencoder that was made from a config its fixed sine-cosine positions.
+
+    transformers 5.23 leaves them all zero (4.57 those of the decoder): its ``initialize_weights`` returns early, or is
+    undone. Without them patches are a bag without order, and what is hidden cannot be told.
+    """
+    embeddings = model.vit.embeddings
+    embeddings.patch_embeddings.projection._is_hf_initialized = False
+    embeddings.initialize_weights()
+    model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
 
 
 def table(trainer: CurriculumTrainer) -> list[dict[str, float | None]]:

@@ -449,6 +449,15 @@ def assert_batches(names, seen, batch_of):
         torch.testing.assert_close(batch, batch_of([names["scored"][row] for row in sampler.indices(step).tolist()]))
 
 
+def test_a_masked_autoencoder_is_told_where_its_patches_are(tmp_path):
+    names = {}
+    execute("use_cases.md", "Masked autoencoders", names)
+    for positions in (names["embeddings"].position_embeddings, names["model"].decoder.decoder_pos_embed):
+        patches = positions[0, 1:]
+        assert len(patches.unique(dim=0)) == len(patches) == 64
+        assert not positions.requires_grad
+
+
 def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
     pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import unet

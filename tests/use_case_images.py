@@ -19,6 +19,8 @@ from transformers import (
 from use_case_data import SIDE
 from use_case_training import Batch, Recipe, Rows
 
+from hf_curriculum.demo import set_positions
+
 PATCH = 8
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 VIT = {**SMALL, "image_size": SIDE, "patch_size": PATCH}
@@ -49,7 +51,9 @@ def masked_pixels(rows: Rows) -> Batch:
 
 
 def mae(_: Dataset) -> Recipe:
-    return Recipe(ViTMAEForPreTraining(ViTMAEConfig(**VIT, **DECODER)), pixels)
+    model = ViTMAEForPreTraining(ViTMAEConfig(**VIT, **DECODER))
+    set_positions(model)
+    return Recipe(model, pixels)
 
 
 def simmim_vit(_: Dataset) -> Recipe:
