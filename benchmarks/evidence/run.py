@@ -1,0 +1,90 @@
+r"""Does a curriculum help? Train every arm of an experiment alike, and compare in pairs.
+
+    python -m benchmarks.evidence.run benchmarks/evidence/experiments/cpu.json --output results \
+        [--data FOLDER] [--processes 2] [--summary]
+
+Each finished run is a line of ``runs.jsonl`` in the output; called again, the command does what is missing. At its end
+it prints the tables and draws the plots of all lines there; with ``--summary`` it does this alone.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import disable_progress_bars
+
+from benchmarks.evidence.config import Experiment, Run
+from benchmarks.evidence.plots import draw
+from benchmarks.evidence.summary import print_summary
+from benchmarks.evidence.work import Place, score, train
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, help="JSON file, see config.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--data", help="folder with the dataset as Parquet or IDX files; default the Hub")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time; on CPUs one a core")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, in each process")
+    parser.add_argument("--summary", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    experiment = Experiment.read(args.experiment)
+    args.output.mkdir(parents=True, exist_ok=True)
+    lines = args.output / "runs.jsonl"
+    if not args.summary:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(args.processes, context, start_process, [args.threads]) as pool:
+            run_missing(experiment, Place(args.data, args.output, args.device), lines, pool)
+    records = read_lines(lines, experiment)
+    print_summary(experiment, records)
+    draw(experiment, records, args.output)
+
+
+def start_process(threads: int) -> None:
+    torch.set_num_threads(threads)
+    disable_progress_bars()
+
+
+def run_missing(experiment: Experiment, place: Place, lines: Path, pool: ProcessPoolExecutor) -> None:
+    """Train what has no line yet, and append a line for each run as it ends."""
+    done = {identity(record) for record in read_lines(lines, experiment)}
+    missing = [run for run in experiment.runs() if run not in done]
+    needed = {(run.features, run.rows) for run in missing if run.features}
+    for scored in [pool.submit(score, place, experiment, *which) for which in sorted(needed)]:
+        scored.result()
+    futures = {pool.submit(train, place, experiment, run): run for run in missing}
+    try:
+        for number, future in enumerate(as_completed(futures), start=1):
+            with lines.open("a") as file:
+                file.write(json.dumps(future.result()) + "\n")
+            print(f"{number} of {len(missing)}: {futures[future]}", file=sys.stderr)
+    finally:  # Ctrl-C and errors do not wait for the runs that have not begun
+        pool.shutdown(cancel_futures=True)
+
+
+def read_lines(path: Path, experiment: Experiment) -> list[dict[str, Any]]:
+    """The finished runs; what a kill left of a line is cut off."""
+    if not path.exists():
+        return []
+    whole, newline, rest = path.read_text("utf-8").rpartition("\n")
+    if rest:
+        path.write_text(whole + newline, "utf-8")
+    records = [json.loads(line) for line in whole.splitlines()]
+    if any(record["fingerprint"] != experiment.fingerprint() for record in records):
+        raise ValueError(f"{path} has runs of other settings: choose another --output.")
+    return records
+
+
+def identity(record: dict[str, Any]) -> Run:
+    """The run that a line is of."""
+    return Run(*(record[name] for name in Run.__dataclass_fields__))
+
+
+if __name__ == "__main__":
+    main()
