@@ -17,7 +17,7 @@ _BATCH = 512
 
 def quality(model: ViTMAEForPreTraining, bank: Images, queries: Images) -> dict[str, float]:
     """Accuracy on the queries of what is learned from the bank, by metric."""
-    known, asked = encode(model, bank.pixels), encode(model, queries.pixels)
+    known, asked = standardised(encode(model, bank.pixels), encode(model, queries.pixels))
     guesses = {"knn": knn(known, bank.labels, asked), "probe": probe(known, bank.labels, asked)}
     return {name: (guess == queries.labels).float().mean().item() for name, guess in guesses.items()}
 
@@ -27,6 +27,12 @@ def encode(model: ViTMAEForPreTraining, pixels: torch.Tensor) -> torch.Tensor:
     """Features of all images, float32, shape ``(n, width)``."""
     with mixed_precision(pixels.device):
         return torch.cat([features(model, normalised(batch)) for batch in pixels.split(_BATCH)])
+
+
+def standardised(known: torch.Tensor, asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in units in which each dimension of the known has mean 0 and deviation 1, as the scorer does it."""
+    mean, scale = known.mean(dim=0), known.std(dim=0) + 1e-6
+    return (known - mean) / scale, (asked - mean) / scale
 
 
 def knn(known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
@@ -43,8 +49,6 @@ def knn(known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor) -> torch
 def probe(known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
     """Labels by ridge regression from standardised features to the classes, in closed form."""
     known, asked = known.double(), asked.double()
-    mean, scale = known.mean(dim=0), known.std(dim=0) + 1e-6
-    known, asked = (known - mean) / scale, (asked - mean) / scale
     targets = one_hot(labels).double()
     gram = known.T @ known + _RIDGE * len(known) * torch.eye(known.shape[1], dtype=known.dtype, device=known.device)
     weights = torch.linalg.solve(gram, known.T @ (targets - targets.mean(dim=0)))

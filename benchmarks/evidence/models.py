@@ -45,9 +45,23 @@ MODELS: dict[str, dict[str, Any]] = {
 def build(name: str, image_size: int, channels: int, seed: int) -> ViTMAEForPreTraining:
     """A model with the initial weights of this seed."""
     torch.manual_seed(seed)
-    return ViTMAEForPreTraining(
+    model = ViTMAEForPreTraining(
         ViTMAEConfig(**MODELS[name], image_size=image_size, num_channels=channels, norm_pix_loss=True)
     )
+    _set_positions(model)
+    return model
+
+
+def _set_positions(model: ViTMAEForPreTraining) -> None:
+    """Fill in the fixed sine-cosine positions, without which patches are an unordered bag and nothing is learned.
+
+    A model made from a config by transformers 5.23 has zeros there: ``ViTMAEEmbeddings.initialize_weights`` returns
+    early, because the projection is marked as initialised, and ``_init_weights`` zeroes those of the decoder.
+    """
+    embeddings = model.vit.embeddings
+    embeddings.patch_embeddings.projection._is_hf_initialized = False
+    embeddings.initialize_weights()
+    model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
 
 
 def features(model: ViTMAEForPreTraining, pixels: torch.Tensor) -> torch.Tensor:
