@@ -2,19 +2,20 @@
 
 import json
 import math
-import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from launching import environment
 
-from benchmarks.evidence import data, summary
+from benchmarks.evidence import data, run, summary
 from benchmarks.evidence.config import Experiment, Run
 from benchmarks.evidence.evaluate import knn, probe, standardised
 from benchmarks.evidence.models import build
@@ -80,6 +81,12 @@ def test_uniform_walks_permutations_from_the_second_step_on():
 
 
 # Training
+
+
+def test_patches_have_positions(smoke):
+    model = build(smoke.model, 8, 1, seed=0)
+    for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+        assert len(positions[0, 1:].unique(dim=0)) == 16 and not positions.requires_grad
 
 
 def first_steps(experiment, arm, monkeypatch, steps=2):
@@ -180,8 +187,8 @@ def test_experiments_are_valid_and_have_every_pair(name):
     experiment = Experiment.read(EXPERIMENTS / f"{name}.json")
     runs = experiment.runs()
     assert len(set(runs)) == len(runs)
-    for run in runs:
-        assert replace(run, arm="uniform", features=None) in runs
+    for trained in runs:
+        assert replace(trained, arm="uniform", features=None) in runs
 
 
 def test_the_grid_can_grow_but_nothing_else(smoke):
@@ -305,11 +312,14 @@ def execute(experiment, output, *options):
 
 
 def results(output):
-    """Lines without what a clock or a machine adds."""
-    lines = [json.loads(line) for line in (output / "runs.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line if key not in ("seconds", "machine")} for line in lines]
+    """Finished lines without what a clock or a machine adds."""
+    whole, _, _ = (output / "runs.jsonl").read_text().rpartition("\n")
+    lines = [json.loads(line) for line in whole.splitlines()]
+    kept = [{key: line[key] for key in line if key not in ("seconds", "machine")} for line in lines]
+    return sorted(kept, key=str)  # runs end in any order
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_goes_on_to_the_same_lines(tiny, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     table = execute(tiny, whole)
@@ -317,23 +327,57 @@ def test_a_killed_experiment_goes_on_to_the_same_lines(tiny, tmp_path):
     assert {path.name for path in whole.glob("*.png")} == {
         f"{kind}-{metric}.png" for kind in ("curves", "differences") for metric in ("knn", "probe")
     }
-    with subprocess.Popen(
-        command(tiny, killed), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        while not (killed / "runs.jsonl").exists() or not (killed / "runs.jsonl").read_text():
+    lines = killed / "runs.jsonl"
+    with subprocess.Popen(command(tiny, killed), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL) as process:
+        while not lines.exists() or not lines.read_text():
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    with (killed / "runs.jsonl").open("a") as file:
+        (worker,) = [child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())]
+        process.kill()
+    worker.wait(timeout=30)  # it ends with its parent
+    with lines.open("a") as file:
         file.write('{"rows": 200, "st')  # what a kill may leave
-    done = len(results_before_cut(killed))
-    assert 1 <= done < 7
+    assert 1 <= len(results(killed)) < 7
     assert execute(tiny, killed) == table
     assert results(killed) == results(whole)
 
 
-def results_before_cut(output):
-    return (output / "runs.jsonl").read_text().splitlines()[:-1]
+def test_resuming_trains_what_is_missing_alone(tiny, tmp_path, monkeypatch, capsys):
+    """The same in one process, for the default suite: a pool that works at once."""
+    monkeypatch.setattr(run, "ProcessPoolExecutor", lambda *_: AtOnce())
+    arguments = ["run", str(tiny), "--output", str(tmp_path), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    run.main()
+    table, expected = capsys.readouterr().out, results(tmp_path)
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "runs.jsonl").write_text("".join([*lines[:3], lines[3][:40]]))
+    run.main()
+    output = capsys.readouterr()
+    assert output.out == table and "1 of 4: Run" in output.err
+    assert results(tmp_path) == expected
+    monkeypatch.setattr(sys, "argv", [*arguments, "--summary"])
+    monkeypatch.setattr(run, "run_missing", None)  # nothing is trained
+    run.main()
+    assert capsys.readouterr().out == table
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+class AtOnce:
+    """A pool of no processes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+    def shutdown(self, cancel_futures):
+        assert cancel_futures
 
 
 def test_lines_of_other_settings_are_refused(smoke, tmp_path):

@@ -22,11 +22,11 @@ MODELS: dict[str, dict[str, Any]] = {
         "hidden_size": 64,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
-        "intermediate_size": 256,
+        "intermediate_size": 128,
         "decoder_hidden_size": 48,
         "decoder_num_hidden_layers": 1,
         "decoder_num_attention_heads": 4,
-        "decoder_intermediate_size": 192,
+        "decoder_intermediate_size": 96,
     },
     "mae-vit-tiny": {  # ViT-Ti of DeiT
         "patch_size": 4,

@@ -10,7 +10,9 @@ it prints the tables and draws the plots of all lines there; with ``--summary`` 
 import argparse
 import json
 import multiprocessing
+import os
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,13 @@ def main():
 def start_process(threads: int) -> None:
     torch.set_num_threads(threads)
     disable_progress_bars()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """A process of the pool would wait for work for ever if its parent is killed."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def run_missing(experiment: Experiment, place: Place, lines: Path, pool: ProcessPoolExecutor) -> None:
