@@ -53,7 +53,7 @@ def build(name: str, image_size: int, channels: int, seed: int) -> ViTMAEForPreT
 
 
 def _set_positions(model: ViTMAEForPreTraining) -> None:
-    """Fill in the fixed sine-cosine positions, without which patches are an unordered bag and nothing is learned.
+    """Fill in the fixed sine-cosine positions, without which all masked patches are predicted alike.
 
     A model made from a config by transformers 5.23 has zeros there: ``ViTMAEEmbeddings.initialize_weights`` returns
     early, because the projection is marked as initialised, and ``_init_weights`` zeroes those of the decoder.
