@@ -61,9 +61,9 @@ def train(place: Place, experiment: Experiment, run: Run) -> dict[str, Any]:
     """Train one run; its line of results."""
     images = parts(experiment, place.source, place.device)
     pixels = images.pool.pixels[: run.rows]
-    # Uniform draws need no difficulties.
-    name = run.features
-    difficulty = np.load(difficulty_file(place, experiment, name, run.rows)) if name else np.zeros(run.rows)
+    difficulty = np.zeros(run.rows)  # uniform draws do not look at them
+    if run.features:
+        difficulty = np.load(difficulty_file(place, experiment, run.features, run.rows))
     start, at = time.perf_counter(), evaluation_steps(run.steps, experiment.evaluations)
     model = _model(experiment, pixels, run.seed)
     sampler = make_sampler(
