@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
+from hf_curriculum.demo import set_positions
+
 MODELS: dict[str, dict[str, Any]] = {
     "mae-nano": {  # for tests
         "patch_size": 2,
@@ -48,20 +50,8 @@ def build(name: str, image_size: int, channels: int, seed: int) -> ViTMAEForPreT
     model = ViTMAEForPreTraining(
         ViTMAEConfig(**MODELS[name], image_size=image_size, num_channels=channels, norm_pix_loss=True)
     )
-    _set_positions(model)
+    set_positions(model)
     return model
-
-
-def _set_positions(model: ViTMAEForPreTraining) -> None:
-    """Fill in the fixed sine-cosine positions, without which all masked patches are predicted alike.
-
-    A model made from a config by transformers 5.23 has zeros there: ``ViTMAEEmbeddings.initialize_weights`` returns
-    early, because the projection is marked as initialised, and ``_init_weights`` zeroes those of the decoder.
-    """
-    embeddings = model.vit.embeddings
-    embeddings.patch_embeddings.projection._is_hf_initialized = False
-    embeddings.initialize_weights()
-    model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
 
 
 def features(model: ViTMAEForPreTraining, pixels: torch.Tensor) -> torch.Tensor:
