@@ -123,10 +123,10 @@ def score(
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        options: dict[str, Any] = {}
+        given = {"input_column": column, "revision": revision}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if model:
-            options = {"batch_size": batch_size, "input_column": column, "revision": revision}
-            options["on_error"] = on_error.value
+            options |= {"batch_size": batch_size, "on_error": on_error.value}
         scored = add_difficulty(
             rows,
             model,
@@ -231,8 +231,10 @@ def push(
 
         rows = load(scored, None)
 
+        from hf_curriculum.columns import fit_split
         from hf_curriculum.hub import push_scored
 
+        split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
         url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr)
         text = f"""
 Pushed to {url}
@@ -242,7 +244,7 @@ Anyone can train on it now:
     from datasets import load_dataset
     from hf_curriculum import CurriculumTrainer
 
-    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_dataset({repo_id!r}, split="train"))
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_dataset({repo_id!r}, split={split!r}))
 """
         answer({"url": url, "repo_id": repo_id}, text, as_json)
 

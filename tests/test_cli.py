@@ -110,6 +110,7 @@ def test_an_error_is_one_line_of_a_process_too():
         (["a.jsonl", "--model", "builtin/tfidf", "--split", "test"], "no split 'test'"),
         (["notes.txt", "--model", "builtin/tfidf"], "expected a file of type"),
         (["a.jsonl"], "add_embeddings"),
+        (["a.jsonl", "--column", "text"], "Without model_id nothing is embedded: drop ['input_column']"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch, words, message):
@@ -305,7 +306,7 @@ def test_push_uploads_all_splits_and_says_how_to_train_on_them(digits, tmp_path)
         done = subprocess.run([*COMMAND, "push", "scored", "me/digits", "--private"], **options)
         assert done.returncode == 0 and "Error" not in done.stderr
         assert f"Pushed to {server.url}/datasets/me/digits/commit/" in done.stdout
-        assert "load_dataset('me/digits', split=\"train\")" in done.stdout
+        assert "load_dataset('me/digits', split='train')" in done.stdout
         repo = server.repos["datasets/me/digits"]
         assert repo.private and {"README.md", "curriculum/extremes.png"} < set(repo.files())
         assert sum(path.endswith(".parquet") for path in repo.files()) == 2
