@@ -1,5 +1,6 @@
 """The instrument of benchmarks/evidence: arms differ in their rows alone, figures are those worked out by hand."""
 
+import io
 import json
 import math
 import subprocess
@@ -12,17 +13,24 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import soundfile
 import torch
+from datasets import Audio, Dataset
 from launching import environment
 
-from benchmarks.evidence import data, run, summary
+from benchmarks.evidence import data, drawn, run, summary
 from benchmarks.evidence.config import Experiment, Run
-from benchmarks.evidence.evaluate import knn, probe, standardised
-from benchmarks.evidence.models import build
+from benchmarks.evidence.data import Rows
+from benchmarks.evidence.difficulties import Place, position, scored, teacher
+from benchmarks.evidence.evaluate import knn, loss, probe, quality, standardised
 from benchmarks.evidence.run import identity, read_lines
 from benchmarks.evidence.samplers import ARMS, make_sampler
+from benchmarks.evidence.spectrograms import spectrograms
 from benchmarks.evidence.summary import compare, estimate, steps_to_reach
-from benchmarks.evidence.train import augment, chance, evaluation_steps, fit, learning_rate_share
+from benchmarks.evidence.tasks import TASKS, moved
+from benchmarks.evidence.tokens import MASK, PAD, SPECIAL, VOCABULARY, learn_pieces, numbers
+from benchmarks.evidence.train import evaluation_steps, fit, learning_rate_share
+from hf_curriculum import CurriculumConfig, curriculum_weights
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "benchmarks" / "evidence" / "experiments"
@@ -83,8 +91,12 @@ def test_uniform_walks_permutations_from_the_second_step_on():
 # Training
 
 
-def test_patches_have_positions(smoke):
-    model = build(smoke.model, 8, 1, seed=0)
+PIXELS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+LABELS = torch.tensor([0, 1])
+
+
+def test_patches_have_positions():
+    model = TASKS["mae-nano"].build(PIXELS, LABELS, seed=0)
     for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
         assert len(positions[0, 1:].unique(dim=0)) == 16 and not positions.requires_grad
 
@@ -92,15 +104,16 @@ def test_patches_have_positions(smoke):
 def first_steps(experiment, arm, monkeypatch, steps=2):
     """Weights before the first step; images and mask noise of each, beside the rows."""
     pixels = torch.arange(ROWS, dtype=torch.int32)[:, None, None, None].expand(ROWS, 1, 8, 8) % 251
-    pixels = pixels.to(torch.uint8)
-    model = build(experiment.model, 8, 1, seed=5)
+    rows = Rows(pixels.to(torch.uint8), torch.zeros(ROWS, dtype=torch.int64))
+    task = TASKS[experiment.task]
+    model = task.build(rows.inputs, rows.labels, seed=5)
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
     seen, forward = [], model.forward
     monkeypatch.setattr(model, "forward", lambda images, noise: seen.append((images, noise)) or forward(images, noise))
     drawn = make_sampler(arm, DIFFICULTY, {}, batch_size=experiment.batch_size, steps=steps, seed=5)
-    for _ in fit(model, drawn, pixels, experiment, steps=steps, seed=5):
+    for _ in fit(model, lambda *batch: task.loss(model, *batch), drawn, rows, experiment, seed=5):
         pass
-    return weights, seen, [pixels[torch.from_numpy(drawn.indices(step))] for step in range(steps)]
+    return weights, seen, [rows.inputs[torch.from_numpy(drawn.indices(step))] for step in range(steps)]
 
 
 def test_arms_share_weights_masks_and_augmentations(smoke, monkeypatch):
@@ -110,28 +123,97 @@ def test_arms_share_weights_masks_and_augmentations(smoke, monkeypatch):
         assert all(torch.equal(weights[name], expected[0][name]) for name in weights)
         for step, (images, noise) in enumerate(seen):
             assert torch.equal(noise, expected[1][step][1])
-            same = chance(experiment, noise.shape[1], seed=5, step=step)
-            assert torch.equal(images, augment(rows[step], same, experiment.shift).float() / 127.5 - 1)
+            rng = np.random.default_rng([5, step])
+            same = TASKS["mae-nano"].augment(rows[step], rng, shift=experiment.shift, flip=True)
+            assert torch.equal(images, same.float() / 127.5 - 1)
         assert not torch.equal(rows[0], expected[2][0])
 
 
-def test_an_image_is_moved_and_mirrored_as_drawn(smoke):
+def test_an_image_is_moved_and_mirrored_as_drawn():
     pixels = torch.arange(2 * 3 * 16, dtype=torch.uint8).reshape(2, 3, 4, 4)
-    drawn = replace(
-        chance(smoke, 16, 0, 0), mirrored=torch.tensor([False, True]), offsets=torch.tensor([[2, 1], [0, 1]])
-    )
-    moved = augment(pixels, drawn, shift=1)
-    assert torch.equal(moved[0, :, :3, 1:], pixels[0, :, 1:, :3])
-    assert not moved[0, :, 3].any() and not moved[0, :, :, 0].any()
-    assert torch.equal(moved[1], pixels[1].flip(-1))
-    assert torch.equal(augment(pixels, replace(drawn, mirrored=torch.tensor([False, False])), shift=0), pixels)
+    offsets = torch.tensor([[2, 1], [0, 1]])
+    images = moved(pixels, torch.tensor([False, True]), offsets, shift=1)
+    assert torch.equal(images[0, :, :3, 1:], pixels[0, :, 1:, :3])
+    assert not images[0, :, 3].any() and not images[0, :, :, 0].any()
+    assert torch.equal(images[1], pixels[1].flip(-1))
+    assert torch.equal(moved(pixels, torch.tensor([False, False]), offsets, shift=0), pixels)
+
+
+TEXTS = ["the cat sat on the mat", "the dog", "a dog and a cat " * 30]
+
+
+def test_text_is_cut_filled_and_masked():
+    tokenizer = learn_pieces(TEXTS)
+    tokens = torch.from_numpy(numbers(tokenizer, TEXTS))
+    assert tokens.shape == (3, 64) and tokens.dtype == torch.int16 and tokens.max() < VOCABULARY
+    assert tokenizer.decode(tokens[0].tolist()) == TEXTS[0]
+    assert tokenizer.id_to_token(PAD) == "[PAD]" and tokenizer.id_to_token(MASK) == "[MASK]"
+    task = TASKS["mlm-small"]
+    model = task.build(tokens, LABELS, seed=0)
+    seen, encode = [], model.bert.forward
+    model.bert.forward = lambda ids, **options: seen.append((ids, options["attention_mask"])) or encode(ids, **options)
+    value = task.loss(model, tokens, LABELS, np.random.default_rng(0))
+    ((ids, attention),) = seen
+    masked = ids != tokens
+    assert (ids[masked] == MASK).all() and (tokens[masked] >= SPECIAL).all() and 0 < masked.sum() < 20
+    assert torch.equal(attention, (tokens != PAD).long())
+    logits = model(ids, attention_mask=attention).logits[masked]  # all of them, as transformers computes them
+    torch.testing.assert_close(value, torch.nn.functional.cross_entropy(logits, tokens[masked].long()))
+
+
+@pytest.mark.parametrize("name", ["mlm-small", "classify-text-small"])
+def test_features_of_a_text_do_not_see_its_padding(name):
+    task, tokens = TASKS[name], torch.from_numpy(numbers(learn_pieces(TEXTS), TEXTS))
+    model = task.build(tokens, LABELS, seed=0)
+    length = int((tokens[1] != PAD).sum())
+    whole, short = task.features(model, tokens[1:2]), task.features(model, tokens[1:2, :length])
+    torch.testing.assert_close(whole, short, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_learns_and_is_judged_by_its_accuracy():
+    task, texts = TASKS["classify-text-small"], ["good day", "bad night"] * 20
+    rows = Rows(torch.from_numpy(numbers(learn_pieces(texts), texts)), torch.arange(40) % 2)
+    model = task.build(rows.inputs, rows.labels, seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    for _ in range(10):
+        task.loss(model, rows.inputs, rows.labels, np.random.default_rng(0)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert quality(task, model, rows, rows)["accuracy"] == 1
+    assert quality(task, model, rows, Rows(rows.inputs, 1 - rows.labels))["accuracy"] == 0
+
+
+def test_the_held_out_loss_has_the_same_masks_each_time(smoke):
+    rows = Rows(torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8), torch.zeros(30, dtype=torch.int64))
+    model = TASKS["mae-nano"].build(rows.inputs, rows.labels, seed=0)
+    assert loss(TASKS["mae-nano"], model, rows) == loss(TASKS["mae-nano"], model, rows)
+
+
+def test_a_spectrogram_shows_a_tone_where_it_is(recordings):
+    images = spectrograms(recordings)
+    assert images.shape == (2, 64, 64, 1) and images.dtype == np.uint8
+    low, high = images[:, :, 10, 0].argmax(axis=1)
+    assert low < high  # 300 Hz and 3,000 Hz
+    assert images[0, :, 60].max() == 0 and images[0].max() == 255  # half a second of sound, then silence
+
+
+@pytest.fixture
+def recordings():
+    times = np.arange(4000) / 8000
+    found = []
+    for frequency in (300, 3000):
+        file = io.BytesIO()
+        soundfile.write(file, np.sin(2 * np.pi * frequency * times), 8000, format="WAV")
+        found.append({"bytes": file.getvalue(), "path": None})
+    return found
 
 
 def test_evaluations_are_evenly_spaced_and_the_rate_rises_and_falls():
     assert sorted(evaluation_steps(10, 4)) == [0, 2, 5, 8, 10]
-    rates = [learning_rate_share(step, 100) for step in range(101)]
+    rates = [learning_rate_share(step, 100, "cosine") for step in range(101)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1]) and rates[100] == 0
     assert all(after <= before for before, after in zip(rates[5:], rates[6:], strict=False))
+    assert [learning_rate_share(step, 100, "none") for step in (0, 4, 99)] == pytest.approx([0.2, 1, 1])
 
 
 def test_knn_and_probe_tell_clouds_apart():
@@ -148,17 +230,30 @@ def test_knn_and_probe_tell_clouds_apart():
 # Data
 
 
-def test_held_out_images_are_in_no_budget_and_the_pool_is_the_same_for_both_splits(smoke):
+def test_held_out_rows_are_in_no_budget_and_the_pool_is_the_same_for_both_splits(smoke):
     held_out, test = (
-        data.parts(replace(smoke, evaluate_on=on, queries=250), None, "cpu") for on in ("held_out", "test")
+        data.parts(replace(smoke, evaluate_on=on, queries=150), None, "cpu") for on in ("held_out", "test")
     )
-    assert torch.equal(held_out.pool.pixels, test.pool.pixels) and len(held_out.pool.labels) == 1200
-    train, tested = data.splits("digits", "cpu")
-    together = torch.cat([held_out.pool.pixels, held_out.queries.pixels, tested.pixels]).flatten(1).unique(dim=0)
-    assert len(together) == 1200 + 250 + len(tested.labels)  # no two digits are the same image
-    assert torch.equal(test.queries.labels, tested.labels[:250])
-    with pytest.raises(ValueError, match="1201 images are asked for, but there are 1200"):
-        data.parts(replace(smoke, bank=1201), None, "cpu")
+    train, tested, _ = data.splits("digits", "cpu")
+    assert torch.equal(held_out.pool.inputs, test.pool.inputs)
+    assert len(held_out.pool.labels) == len(train.labels) - 200 == 1237
+    together = torch.cat([held_out.pool.inputs, held_out.queries.inputs, tested.inputs]).flatten(1).unique(dim=0)
+    assert len(together) == 1237 + 150 + 360  # no two digits are the same image
+    assert torch.equal(test.queries.labels, tested.labels[:150])
+    for row in (0, 1236):
+        np.testing.assert_array_equal(np.asarray(test.raw[row]["image"]), test.pool.inputs[row, 0])
+    with pytest.raises(ValueError, match="1238 rows are asked for, but there are 1237"):
+        data.parts(replace(smoke, bank=1238), None, "cpu")
+
+
+def test_wrong_labels_are_of_another_class_and_in_the_training_alone(smoke):
+    clean, noisy = (data.parts(replace(smoke, label_noise=share), None, "cpu") for share in (0.0, 0.4))
+    wrong = clean.pool.labels != noisy.pool.labels
+    assert abs(wrong.float().mean() - 0.4) < 4 * math.sqrt(0.24 / 1237)
+    steps = (noisy.pool.labels - clean.pool.labels)[wrong] % 10
+    assert np.bincount(steps.numpy(), minlength=10)[1:].min() > 20 and noisy.pool.labels.max() == 9
+    assert torch.equal(noisy.bank.labels, clean.pool.labels[: smoke.bank])
+    assert torch.equal(noisy.queries.labels, clean.queries.labels)
 
 
 def test_idx_files_are_read(tmp_path):
@@ -166,47 +261,141 @@ def test_idx_files_are_read(tmp_path):
     for prefix in ("train", "t10k"):
         (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(bytes(16) + pixels.tobytes())
         (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(bytes(8) + bytes([1, 0, 2]))
-    train, test = data.splits(str(tmp_path), "cpu")
-    np.testing.assert_array_equal(train.pixels[:, 0], pixels)
+    train, test, _ = data.splits(str(tmp_path), "cpu")
+    np.testing.assert_array_equal(train.inputs[:, 0], pixels)
     assert test.labels.tolist() == [1, 0, 2]
 
 
 def test_parquet_files_are_read(digits, tmp_path):
     digits.select(range(4)).to_parquet(tmp_path / "some-train.parquet")
     digits.select(range(2)).to_parquet(tmp_path / "some-test.parquet")
-    train, test = data.splits(str(tmp_path), "cpu")
-    np.testing.assert_array_equal(train.pixels[3, 0], np.asarray(digits[3]["image"]))
+    train, test, _ = data.splits(str(tmp_path), "cpu")
+    np.testing.assert_array_equal(train.inputs[3, 0], np.asarray(digits[3]["image"]))
     assert test.labels.tolist() == digits["label"][:2]
+
+
+def test_one_file_is_divided_and_texts_and_sounds_become_inputs(recordings, tmp_path):
+    texts = Dataset.from_dict({"text": [f"news number {i}" for i in range(10)], "label": list(range(10))})
+    texts.to_parquet(tmp_path / "news.parquet")
+    train, test, raw = data.splits(str(tmp_path / "news.parquet"), "cpu")
+    assert sorted([*train.labels.tolist(), *test.labels.tolist()]) == list(range(10)) and len(test.labels) == 2
+    assert raw["label"][:] == train.labels.tolist() and train.inputs.shape == (8, 64)
+    sounds = Dataset.from_dict({"audio": recordings * 5, "label": [0, 1] * 5})
+    sounds.cast_column("audio", Audio(decode=False)).to_parquet(tmp_path / "sounds.parquet")
+    train, test, _ = data.splits(str(tmp_path / "sounds.parquet"), "cpu")
+    assert train.inputs.shape == (8, 1, 64, 64) and test.inputs.shape == (2, 1, 64, 64)
+    Dataset.from_dict({"x": [1] * 10, "label": [0] * 10}).to_parquet(tmp_path / "numbers.parquet")
+    with pytest.raises(ValueError, match="is needed; there are .'x', 'label'."):
+        data.splits(str(tmp_path / "numbers.parquet"), "cpu")
+
+
+# Difficulties
+
+
+def test_positions_by_hand():
+    cluster = np.array([0, 1, 0, 1, 0, 0])
+    distance = np.array([0.3, 0.2, 0.1, 0.1, 0.9, 0.4])
+    np.testing.assert_allclose(position(cluster, distance), [0.25, 0.25, 0, 0, 0.75, 0.5])
+
+
+def test_by_position_clusters_are_drawn_from_alike(smoke, tmp_path):
+    experiment = replace(smoke, variants={"even": {"features": "builtin/hog", "normalize": "position"}})
+    scores = scored(Place(None, tmp_path, "cpu", ""), experiment, experiment.recipe("even"), 1000)
+    sizes = np.bincount(scores.cluster)
+    weights = curriculum_weights(scores.difficulty, 0, CurriculumConfig(initial_fraction=0.02), total_steps=10)
+    shares = np.bincount(scores.cluster, weights)
+    assert shares.max() / shares.min() < 1.1 < sizes.max() / sizes.min()
+
+
+def test_difficulties_are_made_once_and_follow_the_recipe(smoke, tmp_path, monkeypatch):
+    place = Place(None, tmp_path, "cpu", "")
+    hog = replace(smoke.recipe("hog"), by_class=True, n_clusters=1)
+    labels = data.parts(smoke, None, "cpu").pool.labels[:300].numpy()
+    first = scored(place, smoke, hog, 300)
+    np.testing.assert_array_equal(first.cluster == first.cluster[0], labels == labels[0])
+    monkeypatch.setattr("benchmarks.evidence.difficulties.add_embeddings", None)  # nothing is embedded again
+    np.testing.assert_array_equal(scored(place, smoke, hog, 300).difficulty, first.difficulty)
+    ranked = scored(place, smoke, replace(hog, normalize="rank"), 300)
+    assert not np.array_equal(ranked.difficulty, first.difficulty)
+
+
+def test_a_teacher_of_labels_has_features_that_tell_them_apart(smoke):
+    experiment, task = replace(smoke, teacher_steps=500, shift=0), TASKS[smoke.task]
+    found = data.parts(experiment, None, "cpu")
+    accuracy = {
+        by: quality(task, teacher(experiment, by, found.pool), found.bank, found.queries)["knn"]
+        for by in ("bootstrap", "supervised")
+    }
+    assert accuracy["supervised"] > accuracy["bootstrap"] + 0.1
+
+
+# What is drawn
+
+
+def test_effective_numbers_and_spread():
+    weights = np.array([0.5, 0.25, 0.25])
+    assert drawn.effective_number(np.array([0, 1, 1]), weights) == pytest.approx(2)
+    assert drawn.effective_number(np.array([0, 0, 0]), weights) == pytest.approx(1)
+    vectors = np.random.default_rng(0).normal(size=(50, 3))
+    weights = np.random.default_rng(1).dirichlet(np.ones(50))
+    scaled = (vectors - vectors.mean(axis=0)) / vectors.std(axis=0)
+    covariance = np.cov(scaled.T, aweights=weights, ddof=0)
+    assert drawn.spread(vectors, weights) == pytest.approx(np.trace(covariance), rel=1e-4)
+
+
+def test_what_is_drawn_is_told_for_each_order(smoke, tmp_path):
+    experiment = replace(
+        smoke, budgets=[(300, 20)], label_noise=0.4, curriculum={"n_clusters": 1, "by_class": True}, teacher_steps=60
+    )
+    table = {(row[1], row[2]): row for row in drawn.table(Place(None, tmp_path, "cpu", ""), experiment)}
+    assert len(table) == 6
+    uniform, easy, hard = (table["hog", order] for order in ("uniform", "easy_first", "hard_first"))
+    assert easy[6] < uniform[6] < hard[6]  # wrong labels are far from the prototype of their class
+    assert uniform[5] == pytest.approx(1) and easy[5] < 1
+    assert uniform[3] == pytest.approx(10, rel=0.05)
+    assert uniform[7].startswith(("0.00", "-0.00"))
 
 
 # Config
 
 
-@pytest.mark.parametrize("name", ["smoke", "cpu", "gpu_cifar"])
-def test_experiments_are_valid_and_have_every_pair(name):
-    experiment = Experiment.read(EXPERIMENTS / f"{name}.json")
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.json")), ids=lambda path: path.stem)
+def test_experiments_are_valid_and_have_every_pair(path):
+    experiment = Experiment.read(path)
     runs = experiment.runs()
     assert len(set(runs)) == len(runs)
     for trained in runs:
-        assert replace(trained, arm="uniform", features=None) in runs
+        assert replace(trained, arm="uniform", variant=None) in runs
+
+
+def test_a_variant_differs_where_it_says_so(smoke):
+    variants = {"a": {"features": "bootstrap"}, "b": {"features": "x", "arms": ["easy_first"]}}
+    experiment = replace(smoke, variants=variants)
+    first, second = experiment.recipe("a"), experiment.recipe("b")
+    assert (first.n_clusters, first.initial_fraction, first.arms) == (10, 0.15, smoke.arms)
+    assert second == replace(first, features="x", arms=["easy_first"])
+    assert len(experiment.runs()) == len(smoke.seeds) * len(smoke.budgets) * (1 + 3 + 1)
 
 
 def test_the_grid_can_grow_but_nothing_else(smoke):
-    assert replace(smoke, seeds=[7], budgets=[(64, 8)], arms=[]).fingerprint() == smoke.fingerprint()
-    for change in ({"learning_rate": 1.0}, {"evaluate_on": "test"}, {"curriculum": {}}, {"bootstrap_steps": 3}):
+    grown = replace(smoke, seeds=[7], budgets=[(64, 8)], arms=[], variants={})
+    assert grown.fingerprint() == smoke.fingerprint()
+    for change in ({"learning_rate": 1.0}, {"evaluate_on": "test"}, {"label_noise": 0.1}, {"teacher_steps": 3}):
         assert replace(smoke, **change).fingerprint() != smoke.fingerprint()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "resnet"}, "model: .'resnet'. must be among .'mae-nano'"),
+        ({"task": "resnet"}, "task: .'resnet'. must be among .'mae-nano'"),
         ({"arms": ["uniform"]}, "arms: .'uniform'. must be among .'random_pool', 'easy_first', 'hard_first'"),
-        ({"features": ["sift"]}, "features"),
+        ({"variants": {"a": {"feature": "sift"}}}, "variants: 'a' has unknown settings .'feature'."),
         ({"evaluate_on": "train"}, "evaluate_on"),
+        ({"decay": "linear"}, "decay"),
         ({"curriculum": {"initial_fraction": 2}}, "initial_fraction must be in"),
-        ({"budgets": [(10, 100)]}, "at least a batch of 32 images"),
-        ({"queries": 301}, "queries=301 of held_out=300"),
+        ({"curriculum": {"normalize": "position", "repeats": 2}}, "leave repeats at 1"),
+        ({"budgets": [(10, 100)]}, "at least a batch of 32 rows"),
+        ({"queries": 301}, "queries=301 of held_out=200"),
     ],
 )
 def test_bad_settings_are_named(smoke, change, message):
@@ -238,6 +427,9 @@ def test_steps_to_reach():
     assert steps_to_reach(curve(0.1, 0.5, 0.3, 0.6), "knn", 0.5) == 10
     assert steps_to_reach(curve(0.4, 0.3), "knn", 0.4) == 0
     assert steps_to_reach(curve(0.1, 0.3), "knn", 0.31) == math.inf
+    falling = [{"step": 10 * i, "loss": value} for i, value in enumerate((0.9, 0.6, 0.4))]
+    assert steps_to_reach(falling, "loss", 0.5) == pytest.approx(15)
+    assert steps_to_reach(falling, "loss", 0.3) == math.inf
 
 
 def test_paired_differences_by_hand():
@@ -251,13 +443,21 @@ def test_paired_differences_by_hand():
     assert found.reached == [pytest.approx(20 / 3), pytest.approx(8), math.inf]
 
 
+def test_a_lower_loss_is_better():
+    low, high = ([{"seed": 0, "curve": [{"step": 0, "loss": value}]}] for value in (0.4, 0.5))
+    found = compare(low, high, "loss")
+    assert (found.difference.mean, found.better, found.reached) == (pytest.approx(-0.1), 1, [0])
+
+
 def test_one_seed_has_no_error():
     assert math.isnan(estimate([0.5]).error) and str(estimate([0.5])) == "0.5000"
     assert str(estimate([0.4, 0.6])) == "0.5000 ± 0.1000"
 
 
 def test_the_table_says_how_many_seeds_reached_the_goal(smoke, capsys):
-    experiment = replace(smoke, budgets=[(200, 40)], features=["hog"], arms=["random_pool", "easy_first"])
+    experiment = replace(
+        smoke, budgets=[(200, 40)], arms=["random_pool", "easy_first"], variants={"hog": {"features": "builtin/hog"}}
+    )
     ends = {"uniform": (0.5, 0.6), "random_pool": (0.5, 0.7), "easy_first": (0.4, 0.5)}
     records = [
         asdict(Run(200, 40, None if arm == "uniform" else "hog", arm, seed))
@@ -266,10 +466,11 @@ def test_the_table_says_how_many_seeds_reached_the_goal(smoke, capsys):
         for seed, end in enumerate(values)
     ]
     summary.print_summary(experiment, records)
-    table = [[cell.strip() for cell in line.split("|")[5:-1]] for line in capsys.readouterr().out.splitlines()]
-    assert table[6] == ["uniform", "0.5500 ± 0.0500", "-", "-", "-", "40 (2 of 2)"]
-    assert table[7] == ["random_pool", "0.6000 ± 0.1000", "0.0500 ± 0.0500", "1 of 2", "-", "37 (2 of 2)"]
+    table = [[cell.strip() for cell in line.split("|")[4:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert table[6] == ["-", "uniform", "0.5500 ± 0.0500", "-", "-", "-", "40 (2 of 2)"]
+    assert table[7] == ["hog", "random_pool", "0.6000 ± 0.1000", "0.0500 ± 0.0500", "1 of 2", "-", "37 (2 of 2)"]
     assert table[8] == [
+        "hog",
         "easy_first",
         "0.4500 ± 0.0500",
         "-0.1000 ± 0.0000",
@@ -285,7 +486,7 @@ def test_the_table_says_how_many_seeds_reached_the_goal(smoke, capsys):
 @pytest.fixture(scope="module")
 def tiny(smoke, tmp_path_factory) -> Path:
     """An experiment of seven runs."""
-    values = asdict(replace(smoke, budgets=[(200, 20)], seeds=[0], bootstrap_steps=4, n_clusters=3))
+    values = asdict(replace(smoke, budgets=[(200, 20)], seeds=[0], teacher_steps=4))
     path = tmp_path_factory.mktemp("experiment") / "tiny.json"
     path.write_text(json.dumps(values))
     return path
@@ -323,9 +524,9 @@ def results(output):
 def test_a_killed_experiment_goes_on_to_the_same_lines(tiny, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     table = execute(tiny, whole)
-    assert "7 of 7 runs; evaluated on held-out training images" in table
+    assert "7 of 7 runs; evaluated on held-out training rows" in table
     assert {path.name for path in whole.glob("*.png")} == {
-        f"{kind}-{metric}.png" for kind in ("curves", "differences") for metric in ("knn", "probe")
+        f"{kind}-{metric}.png" for kind in ("curves", "differences") for metric in ("knn", "probe", "loss")
     }
     lines = killed / "runs.jsonl"
     with subprocess.Popen(command(tiny, killed), cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL) as process:
@@ -359,7 +560,7 @@ def test_resuming_trains_what_is_missing_alone(tiny, tmp_path, monkeypatch, caps
     monkeypatch.setattr(run, "run_missing", None)  # nothing is trained
     run.main()
     assert capsys.readouterr().out == table
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert len(list(tmp_path.glob("*.png"))) == 6
 
 
 class AtOnce:
@@ -381,9 +582,12 @@ class AtOnce:
 
 
 def test_lines_of_other_settings_are_refused(smoke, tmp_path):
-    path = tmp_path / "runs.jsonl"
-    line = asdict(smoke.runs()[0]) | {"fingerprint": smoke.fingerprint(), "curve": []}
+    path, first = tmp_path / "runs.jsonl", smoke.runs()[1]
+    line = asdict(first) | {"recipe": smoke.made_by(first), "fingerprint": smoke.fingerprint(), "curve": []}
     path.write_text(json.dumps(line) + "\n")
-    assert [identity(found) for found in read_lines(path, smoke)] == [smoke.runs()[0]]
-    with pytest.raises(ValueError, match="other settings"):
-        read_lines(path, replace(smoke, shift=0))
+    assert [identity(found) for found in read_lines(path, smoke)] == [first]
+    less = replace(smoke, variants={"bootstrap": smoke.variants["bootstrap"]})
+    assert [identity(found) for found in read_lines(path, less)] == [first]  # a variant may go
+    for change in ({"shift": 0}, {"variants": {"hog": {"features": "builtin/hog", "n_clusters": 3}}}):
+        with pytest.raises(ValueError, match="other settings"):
+            read_lines(path, replace(smoke, **change))

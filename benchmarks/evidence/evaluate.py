@@ -1,38 +1,72 @@
-"""How good frozen features are: weighted k-NN and a linear probe, both without training and so without a seed."""
+"""How good a model is: k-NN and a linear probe on frozen features, and its loss, all without a seed."""
 
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+import numpy as np
 import torch
 from torch.nn.functional import normalize, one_hot
-from transformers import ViTMAEForPreTraining
 
-from benchmarks.evidence.data import Images
-from benchmarks.evidence.models import features
-from benchmarks.evidence.train import mixed_precision, normalised
-
-METRICS = {"knn": "20-NN", "probe": "linear probe"}
+from benchmarks.evidence.data import Rows
+from benchmarks.evidence.tasks import ClassifiedText, Task
+from benchmarks.evidence.train import mixed_precision
 
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07
 _RIDGE = 1e-3
-_BATCH = 512
+_BATCH = 500
+_CHANCE = 1_000_033  # masks of the evaluation: the same in all runs, and of no training
 
 
-def quality(model: ViTMAEForPreTraining, bank: Images, queries: Images) -> dict[str, float]:
-    """Accuracy on the queries of what is learned from the bank, by metric."""
-    known, asked = standardised(encode(model, bank.pixels), encode(model, queries.pixels))
-    guesses = {"knn": knn(known, bank.labels, asked), "probe": probe(known, bank.labels, asked)}
-    return {name: (guess == queries.labels).float().mean().item() for name, guess in guesses.items()}
+@dataclass(frozen=True)
+class Metric:
+    """A figure: its title, and 1 where more is better, -1 where less is."""
+
+    title: str
+    sign: int = 1
+
+
+METRICS = {
+    "knn": Metric("20-NN"),
+    "probe": Metric("linear probe"),
+    "accuracy": Metric("accuracy"),
+    "loss": Metric("held-out loss", -1),
+}
 
 
 @torch.no_grad()
-def encode(model: ViTMAEForPreTraining, pixels: torch.Tensor) -> torch.Tensor:
-    """Features of all images, float32, shape ``(n, width)``."""
-    with mixed_precision(pixels.device):
-        return torch.cat([features(model, normalised(batch)) for batch in pixels.split(_BATCH)])
+def quality(task: Task, model: Any, bank: Rows, queries: Rows) -> dict[str, float]:
+    """The task's metrics on the queries; k-NN and probe learn from the bank."""
+    found = {"loss": loss(task, model, queries)}
+    if isinstance(task, ClassifiedText):
+        logits = torch.cat([task.logits(model, part.inputs) for part in queries.split(_BATCH)])
+        return found | {"accuracy": _share(logits.argmax(dim=1), queries.labels)}
+    known, asked = standardised(encode(task, model, bank.inputs), encode(task, model, queries.inputs))
+    guesses = {"knn": knn(known, bank.labels, asked), "probe": probe(known, bank.labels, asked)}
+    return found | {name: _share(guess, queries.labels) for name, guess in guesses.items()}
+
+
+@torch.no_grad()
+def encode(task: Task, model: Any, inputs: torch.Tensor) -> torch.Tensor:
+    """Features of all rows, float32, shape ``(n, width)``."""
+    with mixed_precision(inputs.device):
+        return torch.cat([task.features(model, part) for part in inputs.split(_BATCH)])
+
+
+@torch.no_grad()
+def loss(task: Task, model: Any, rows: Rows) -> float:
+    """The training's own loss on rows, with masks that are the same each time; mean over the batches."""
+    with mixed_precision(rows.inputs.device):
+        return mean(
+            task.loss(model, part.inputs, part.labels, np.random.default_rng([_CHANCE, i])).item()
+            for i, part in enumerate(rows.split(_BATCH))
+        )
 
 
 def standardised(known: torch.Tensor, asked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Both in units in which each dimension of the known has mean 0 and deviation 1, as the scorer does it."""
-    mean, scale = known.mean(dim=0), known.std(dim=0) + 1e-6
-    return (known - mean) / scale, (asked - mean) / scale
+    centre, scale = known.mean(dim=0), known.std(dim=0) + 1e-6
+    return (known - centre) / scale, (asked - centre) / scale
 
 
 def knn(known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
@@ -53,3 +87,7 @@ def probe(known: torch.Tensor, labels: torch.Tensor, asked: torch.Tensor) -> tor
     gram = known.T @ known + _RIDGE * len(known) * torch.eye(known.shape[1], dtype=known.dtype, device=known.device)
     weights = torch.linalg.solve(gram, known.T @ (targets - targets.mean(dim=0)))
     return (asked @ weights + targets.mean(dim=0)).argmax(dim=1)
+
+
+def _share(guess: torch.Tensor, labels: torch.Tensor) -> float:
+    return (guess == labels).float().mean().item()

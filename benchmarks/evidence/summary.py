@@ -3,17 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from statistics import mean, median, stdev
 from typing import Any
 
 from benchmarks.evidence.config import Experiment
-from benchmarks.evidence.evaluate import METRICS
+from benchmarks.evidence.evaluate import METRICS, Metric
 from benchmarks.report import print_table
 
 Records = list[dict[str, Any]]
 
-_PLACE = ["images", "epochs", "steps", "features", "arm"]
+_PLACE = ["rows", "epochs", "steps", "curriculum", "arm"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
     Attributes:
         final: Quality at the end.
         difference: Final quality minus that of the other, seed by seed.
-        better: Seeds in which that is positive.
+        better: Seeds in which the arm is better.
         seeds: Number of seeds.
         reached: For each seed, steps until the run is as good as the other's end; infinite if it never is.
     """
@@ -53,12 +53,13 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def steps_to_reach(curve: list[dict[str, float]], metric: str, goal: float) -> float:
     """Steps at which a curve first is at the goal, between two evaluations by a straight line; infinite if never."""
-    if curve[0][metric] >= goal:
+    sign = METRICS[metric].sign
+    missing = [sign * (goal - point[metric]) for point in curve]
+    if missing[0] <= 0:
         return curve[0]["step"]
-    for before, after in pairwise(curve):
-        if after[metric] >= goal:
-            share = (goal - before[metric]) / (after[metric] - before[metric])
-            return before["step"] + share * (after["step"] - before["step"])
+    for (before, after), (then, now) in zip(pairwise(curve), pairwise(missing), strict=True):
+        if now <= 0:
+            return before["step"] + then / (then - now) * (after["step"] - before["step"])
     return math.inf
 
 
@@ -70,7 +71,7 @@ def compare(arm: Records, other: Records, metric: str) -> Comparison:
     return Comparison(
         final=estimate([curve[-1][metric] for curve, _ in pairs]),
         difference=estimate(differences),
-        better=sum(difference > 0 for difference in differences),
+        better=sum(METRICS[metric].sign * difference > 0 for difference in differences),
         seeds=len(pairs),
         reached=[steps_to_reach(curve, metric, goal) for curve, goal in pairs],
     )
@@ -82,13 +83,23 @@ def paired(runs: dict[str, Records], arm: str, other: str = "uniform") -> bool:
     return bool(seeds & others)
 
 
-def select(records: Records, budget: tuple[int, int], features: str, arm: str) -> Records:
-    """Runs of an arm at a budget; the uniform ones belong to all features."""
-    key = (*budget, None if arm == "uniform" else features, arm)
+def select(records: Records, budget: tuple[int, int], variant: str, arm: str) -> Records:
+    """Runs of an arm at a budget; the uniform ones belong to all variants."""
+    key = (*budget, None if arm == "uniform" else variant, arm)
     found = [
-        record for record in records if (record["rows"], record["steps"], record["features"], record["arm"]) == key
+        record for record in records if (record["rows"], record["steps"], record["variant"], record["arm"]) == key
     ]
     return sorted(found, key=lambda record: record["seed"])
+
+
+def runs_of(experiment: Experiment, records: Records, budget: tuple[int, int], variant: str) -> dict[str, Records]:
+    """The runs of each arm of a variant at a budget, uniform first."""
+    return {arm: select(records, budget, variant, arm) for arm in ["uniform", *experiment.recipe(variant).arms]}
+
+
+def measured(records: Records) -> dict[str, Metric]:
+    """The metrics that the runs have."""
+    return {name: metric for name, metric in METRICS.items() if records and name in records[0]["curve"][-1]}
 
 
 def print_summary(experiment: Experiment, records: Records) -> None:
@@ -97,23 +108,30 @@ def print_summary(experiment: Experiment, records: Records) -> None:
         f"{experiment.question}\n\n"
         f"{len(records)} of {len(experiment.runs())} runs; evaluated on {_split(experiment)}\n"
     )
-    for metric, title in METRICS.items():
-        rows = []
-        for budget, features in product(experiment.budgets, experiment.features):
-            runs = {arm: select(records, budget, features, arm) for arm in ["uniform", *experiment.arms]}
-            place = [budget[0], f"{epochs(experiment, budget):.3g}", budget[1], features]
-            rows += [[*place, arm, *_cells(runs, arm, metric, budget[1])] for arm in runs if paired(runs, arm)]
-        print_table([*_PLACE, title, "minus uniform", "better", "minus random pool", "steps to uniform's end"], rows)
+    for name, metric in measured(records).items():
+        table = []
+        for budget in experiment.budgets:
+            place = [budget[0], f"{epochs(experiment, budget):.3g}", budget[1]]
+            first = list(experiment.variants)[0]
+            for variant in experiment.variants:
+                runs = runs_of(experiment, records, budget, variant)
+                shown = [arm for arm in runs if paired(runs, arm) and (arm != "uniform" or variant == first)]
+                for arm in shown:
+                    label = None if arm == "uniform" else variant
+                    table.append([*place, label, arm, *_cells(runs, arm, name, budget[1])])
+        print_table(
+            [*_PLACE, metric.title, "minus uniform", "better", "minus random pool", "steps to uniform's end"], table
+        )
 
 
 def epochs(experiment: Experiment, budget: tuple[int, int]) -> float:
-    """Passes over the images of a budget."""
+    """Passes over the rows of a budget."""
     rows, steps = budget
     return steps * experiment.batch_size / rows
 
 
 def _split(experiment: Experiment) -> str:
-    return {"test": "the test split", "held_out": "held-out training images"}[experiment.evaluate_on]
+    return {"test": "the test split", "held_out": "held-out training rows"}[experiment.evaluate_on]
 
 
 def _cells(runs: dict[str, Records], arm: str, metric: str, budget_steps: int) -> list[str | None]:
