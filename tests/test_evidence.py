@@ -353,7 +353,19 @@ def test_what_is_drawn_is_told_for_each_order(smoke, tmp_path):
     assert easy[6] < uniform[6] < hard[6]  # wrong labels are far from the prototype of their class
     assert uniform[5] == pytest.approx(1) and easy[5] < 1
     assert uniform[3] == pytest.approx(10, rel=0.05)
-    assert uniform[7].startswith(("0.00", "-0.00"))
+    assert uniform[7] is None and "±" in easy[7]
+
+
+def test_the_loss_of_what_is_drawn_is_beside_that_of_the_rest(smoke):
+    found = data.parts(smoke, None, "cpu").pool.take(slice(200))
+    rows = Rows(
+        found.inputs * (torch.arange(200) < 100)[:, None, None, None], found.labels
+    )  # the second half is black
+    model = teacher(smoke, "bootstrap", rows)
+    weights = np.zeros(200)
+    weights[:100] = 0.01
+    shown, black = drawn.extra_loss(smoke, model, rows, weights), drawn.extra_loss(smoke, model, rows, 0.01 - weights)
+    assert shown.mean > 5 * shown.error and black.mean < -5 * black.error
 
 
 # Config

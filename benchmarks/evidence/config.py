@@ -14,7 +14,7 @@ from hf_curriculum.config import UNIFORM_FRACTION
 
 SPLITS = ("held_out", "test")
 DECAYS = ("cosine", "none")
-NORMALIZATIONS = ("minmax", "rank", "position")
+NORMALIZATIONS = ("minmax", "rank", None, "position")
 _GRID = {"question", "budgets", "arms", "seeds", "curriculum", "variants"}
 
 
@@ -46,8 +46,9 @@ class Recipe:
             ``"supervised"``, its encoder after a short training on the labels; ``"minilm"``; or a ``model_id`` of
             ``add_embeddings``, such as ``"builtin/hog"``.
         n_clusters: Number of clusters; ``None`` chooses it by the Davies-Bouldin index.
-        normalize: ``"minmax"``, ``"rank"``, or ``"position"``: the place in the own cluster, by distance, as a share
-            of the largest cluster's rows. By position every cluster is drawn from alike while a pool is small.
+        normalize: ``"minmax"``, ``"rank"``, ``None``, or ``"position"``: the place in the own cluster, by distance, as
+            a share of the largest cluster's rows. By position every cluster is drawn from alike while a pool is
+            small.
         by_class: Cluster inside each class, of the labels that the training has.
         repeats: Clusterings whose difficulties are averaged.
         initial_fraction: Of ``CurriculumConfig``, as are the three below.
@@ -60,7 +61,7 @@ class Recipe:
     features: str
     arms: list[str]
     n_clusters: int | None = None
-    normalize: str = "minmax"
+    normalize: str | None = "minmax"
     by_class: bool = False
     repeats: int = 1
     initial_fraction: float = 0.3
@@ -94,7 +95,8 @@ class Experiment:
         dataset: ``"digits"``, or a Hub id; the command line can name files in its place.
         task: One of ``tasks.TASKS``: a model of a size, and what it learns.
         budgets: Pairs (rows trained on, optimiser steps).
-        seeds: Seeds; each is a pair of runs for every arm beside uniform.
+        seeds: Seeds; each is a pair of runs for every arm beside uniform. Without any, there is something for
+            ``drawn.py`` alone.
         arms: Samplers beside ``"uniform"``, which always runs.
         curriculum: Settings of ``Recipe``.
         variants: For each name, the settings in which a curriculum differs from ``curriculum``.
@@ -195,7 +197,7 @@ def digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _one_of(name: str, values: list[str], known: Any) -> None:
-    unknown = sorted(set(values) - set(known))
+def _one_of(name: str, values: list[Any], known: Any) -> None:
+    unknown = sorted(set(values) - set(known), key=str)
     if unknown:
         raise ValueError(f"{name}: {unknown} must be among {list(known)}.")

@@ -3,7 +3,7 @@ r"""What does a curriculum draw while its pool is smallest? No training but that
     python -m benchmarks.evidence.drawn benchmarks/evidence/experiments/why.json --output results/why \
         [--data FOLDER] [--minilm FOLDER]
 
-A row for each variant and order, at the first step:
+A row for each variant and each of its orders, at the first step:
 
 * **classes**, **clusters**: how many are drawn from, as the exponential of the entropy of their shares: with equal
   shares the number there is, with one alone 1.
@@ -59,20 +59,22 @@ def table(place: Place, experiment: Experiment) -> Iterator[list[Any]]:
             recipe = experiment.recipe(variant)
             scores = scored(place, experiment, recipe, rows)
             vectors = embeddings(place, experiment, recipe.features, rows)
-            for order in ("uniform", "easy_first", "hard_first"):
-                weights = np.full(rows, 1 / rows)
+            uniform = np.full(rows, 1 / rows)
+            for order in ["uniform", *(arm for arm in recipe.arms if arm != "random_pool")]:
+                weights, extra = uniform, None
                 if order != "uniform":
                     config = CurriculumConfig(**recipe.opening(), order=order)
                     weights = curriculum_weights(scores.difficulty, 0, config, total_steps=steps)
+                    extra = str(extra_loss(experiment, model, trained_on, weights))
                 yield [
                     rows,
                     variant,
                     order,
                     effective_number(labels, weights),
                     effective_number(scores.cluster, weights),
-                    spread(vectors, weights) / spread(vectors, np.full(rows, 1 / rows)),
+                    spread(vectors, weights) / spread(vectors, uniform),
                     float(weights @ wrong) if experiment.label_noise else None,
-                    str(extra_loss(experiment, model, trained_on, weights)),
+                    extra,
                 ]
 
 
