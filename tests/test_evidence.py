@@ -170,9 +170,15 @@ def test_features_of_a_text_do_not_see_its_padding(name):
     torch.testing.assert_close(whole, short, rtol=1e-4, atol=1e-5)
 
 
-def test_a_classifier_learns_and_is_judged_by_its_accuracy():
-    task, texts = TASKS["classify-text-small"], ["good day", "bad night"] * 20
-    rows = Rows(torch.from_numpy(numbers(learn_pieces(texts), texts)), torch.arange(40) % 2)
+def texts_and_images():
+    texts, images = ["good day", "bad night"] * 20, torch.arange(40, dtype=torch.uint8)[:, None, None, None] % 2 * 255
+    yield "classify-text-small", torch.from_numpy(numbers(learn_pieces(texts), texts))
+    yield "classify-images-small", images.expand(40, 3, 8, 8)
+
+
+@pytest.mark.parametrize(("name", "inputs"), list(texts_and_images()))
+def test_a_classifier_learns_and_is_judged_by_its_accuracy(name, inputs):
+    task, rows = TASKS[name], Rows(inputs, torch.arange(40) % 2)
     model = task.build(rows.inputs, rows.labels, seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     for _ in range(10):
@@ -181,6 +187,7 @@ def test_a_classifier_learns_and_is_judged_by_its_accuracy():
         optimizer.zero_grad()
     assert quality(task, model, rows, rows)["accuracy"] == 1
     assert quality(task, model, rows, Rows(rows.inputs, 1 - rows.labels))["accuracy"] == 0
+    assert task.features(model, rows.inputs).shape == (40, 64)
 
 
 def test_the_held_out_loss_has_the_same_masks_each_time(smoke):

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize, one_hot
 
 from benchmarks.evidence.data import Rows
-from benchmarks.evidence.tasks import ClassifiedText, Task
+from benchmarks.evidence.tasks import Classifier, Task
 from benchmarks.evidence.train import mixed_precision
 
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07
@@ -38,7 +38,7 @@ METRICS = {
 def quality(task: Task, model: Any, bank: Rows, queries: Rows) -> dict[str, float]:
     """The task's metrics on the queries; k-NN and probe learn from the bank."""
     found = {"loss": loss(task, model, queries)}
-    if isinstance(task, ClassifiedText):
+    if isinstance(task, Classifier):
         logits = torch.cat([task.logits(model, part.inputs) for part in queries.split(_BATCH)])
         return found | {"accuracy": _share(logits.argmax(dim=1), queries.labels)}
     known, asked = standardised(encode(task, model, bank.inputs), encode(task, model, queries.inputs))

@@ -15,6 +15,8 @@ from transformers import (
     BertForMaskedLM,
     BertForSequenceClassification,
     PreTrainedModel,
+    ViTConfig,
+    ViTForImageClassification,
     ViTMAEConfig,
     ViTMAEForPreTraining,
 )
@@ -52,8 +54,30 @@ class Task(ABC):
         """Mean over the tokens of the encoder's output, nothing masked. Shape ``(n, width)``."""
 
 
-class MaskedImages(Task):
-    """A masked autoencoder of images, or of spectrograms, uint8, shape ``(n, channels, size, size)``."""
+class Classifier(Task):
+    """Learns the labels, from scratch."""
+
+    @abstractmethod
+    def logits(self, model: Any, inputs: torch.Tensor) -> torch.Tensor:
+        """Shape ``(n, classes)``."""
+
+    def loss(self, model: Any, inputs: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Cross-entropy of the classes."""
+        return cross_entropy(self.logits(model, inputs).float(), labels)
+
+
+class _Images(Task):
+    """Images, or spectrograms, uint8, shape ``(n, channels, size, size)``."""
+
+    def augment(self, inputs: torch.Tensor, rng: np.random.Generator, *, shift: int, flip: bool) -> torch.Tensor:
+        """Half of them mirrored, all moved by up to ``shift`` pixels."""
+        mirrored = torch.from_numpy(rng.random(len(inputs)) < 0.5 * flip)
+        offsets = torch.from_numpy(rng.integers(0, 2 * shift + 1, (2, len(inputs))))
+        return moved(inputs, mirrored.to(inputs.device), offsets.to(inputs.device), shift)
+
+
+class MaskedImages(_Images):
+    """A masked autoencoder."""
 
     def build(self, inputs: torch.Tensor, labels: torch.Tensor, seed: int) -> ViTMAEForPreTraining:
         """An MAE for images of this size and number of channels."""
@@ -64,12 +88,6 @@ class MaskedImages(Task):
         )
         set_positions(model)
         return model
-
-    def augment(self, inputs: torch.Tensor, rng: np.random.Generator, *, shift: int, flip: bool) -> torch.Tensor:
-        """Half of them mirrored, all moved by up to ``shift`` pixels."""
-        mirrored = torch.from_numpy(rng.random(len(inputs)) < 0.5 * flip)
-        offsets = torch.from_numpy(rng.integers(0, 2 * shift + 1, (2, len(inputs))))
-        return moved(inputs, mirrored.to(inputs.device), offsets.to(inputs.device), shift)
 
     def loss(
         self, model: ViTMAEForPreTraining, inputs: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator
@@ -87,6 +105,26 @@ class MaskedImages(Task):
         finally:
             model.config.mask_ratio = ratio
         return tokens[:, 1:].float().mean(dim=1)  # without masking patches are shuffled, which a mean does not see
+
+
+class ClassifiedImages(_Images, Classifier):
+    """A vision transformer."""
+
+    def build(self, inputs: torch.Tensor, labels: torch.Tensor, seed: int) -> ViTForImageClassification:
+        """A ViT for images of this size, with as many classes as the labels have."""
+        torch.manual_seed(seed)
+        _, channels, size, _ = inputs.shape
+        return ViTForImageClassification(
+            ViTConfig(**self.sizes, image_size=size, num_channels=channels, num_labels=int(labels.max()) + 1)
+        )
+
+    def features(self, model: ViTForImageClassification, inputs: torch.Tensor) -> torch.Tensor:
+        """Mean over the patches, without the class token."""
+        return model.vit(_normalised(inputs)).last_hidden_state[:, 1:].float().mean(dim=1)
+
+    def logits(self, model: ViTForImageClassification, inputs: torch.Tensor) -> torch.Tensor:
+        """Shape ``(n, classes)``."""
+        return model(_normalised(inputs)).logits
 
 
 class _Text(Task):
@@ -130,27 +168,17 @@ class MaskedText(_Text):
         return cross_entropy(model.cls(hidden[masked]).float(), tokens[masked])  # logits of the masked alone
 
 
-class ClassifiedText(_Text):
-    """A classifier that is trained from scratch."""
+class ClassifiedText(_Text, Classifier):
+    """A BERT that tells topics."""
 
     def build(self, inputs: torch.Tensor, labels: torch.Tensor, seed: int) -> BertForSequenceClassification:
         """A BERT with as many classes as the labels have."""
         torch.manual_seed(seed)
         return BertForSequenceClassification(self.config(inputs, num_labels=int(labels.max()) + 1))
 
-    def loss(
-        self,
-        model: BertForSequenceClassification,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
-        rng: np.random.Generator,
-    ) -> torch.Tensor:
-        """Cross-entropy of the classes."""
-        return cross_entropy(self.logits(model, inputs), labels)
-
     def logits(self, model: BertForSequenceClassification, inputs: torch.Tensor) -> torch.Tensor:
         """Shape ``(n, classes)``."""
-        return model(inputs.long(), attention_mask=(inputs != PAD).long()).logits.float()
+        return model(inputs.long(), attention_mask=(inputs != PAD).long()).logits
 
 
 def moved(pixels: torch.Tensor, mirrored: torch.Tensor, offsets: torch.Tensor, shift: int) -> torch.Tensor:
@@ -207,4 +235,6 @@ TASKS: dict[str, Task] = {
     ),
     "mlm-small": MaskedText(**_SMALL),
     "classify-text-small": ClassifiedText(**_SMALL),
+    "classify-images-small": ClassifiedImages(patch_size=4, **_SMALL),
+    "classify-spectrograms-small": ClassifiedImages(patch_size=8, **_SMALL),
 }
