@@ -45,7 +45,14 @@ from use_case_images import mae, pixels
 from use_case_sounds import wav2vec2, waves
 
 import hf_curriculum
-from hf_curriculum import CurriculumSampler, CurriculumTrainer, DifficultyScorer, add_difficulty, add_embeddings
+from hf_curriculum import (
+    CurriculumSampler,
+    CurriculumTrainer,
+    DifficultyScorer,
+    add_difficulty,
+    add_embeddings,
+    curriculum_weights,
+)
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -419,6 +426,26 @@ def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
     np.testing.assert_allclose(
         [row["difficulty"] for row in names["easy"]], [d for d in expected.difficulty if d < 0.5]
     )
+
+
+def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 4, 800)
+    wrong = rng.random(800) < 0.3
+    labels = np.where(wrong, (true + 1) % 4, true)
+    dataset = Dataset.from_dict({"text": [str(topic) for topic in true], "label": labels.tolist()})
+
+    def encoder(texts):
+        return rng.normal(size=(len(texts), 8)) + 4 * np.eye(8)[[int(text) for text in texts]]
+
+    names = {"dataset": dataset, "encoder": encoder}
+    execute("scorer.md", "Labels that may be wrong", names)
+    difficulty, doubtful = np.array(names["scored"]["difficulty"]), names["doubtful"]
+    easy = curriculum_weights(difficulty, 0, names["config"], total_steps=10)
+    assert easy @ wrong < 0.02
+    np.testing.assert_array_equal(easy, curriculum_weights(difficulty, 9, names["config"], total_steps=10))  # it stays
+    first = doubtful.select(range(200))
+    assert np.mean([row["text"] != str(row["label"]) for row in first]) > 0.9
 
 
 def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
