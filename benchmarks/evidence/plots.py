@@ -29,7 +29,7 @@ def _curves(experiment: Experiment, records: Records, metric: str, title: str) -
         for variant, ax in zip(experiment.variants, row, strict=True):
             for arm, runs in runs_of(experiment, records, budget, variant).items():
                 _band(ax, runs, metric, arm)
-            ax.set(title=f"{variant}: {_label(experiment, budget)}", xlabel="steps", ylabel=title)
+            ax.set(title=f"{variant}\n{_label(experiment, budget)}", xlabel="steps", ylabel=title)
     panels[0, 0].legend()
     return figure
 
