@@ -57,7 +57,8 @@ def add_difficulty(
         n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
             index.
         cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
-        label_column: Cluster inside each class of this column.
+        label_column: Cluster inside each class of this column. Labels that may be wrong want ``n_clusters=1``: with
+            more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
         scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
