@@ -161,6 +161,13 @@ def test_text_is_cut_filled_and_masked():
     torch.testing.assert_close(value, torch.nn.functional.cross_entropy(logits, tokens[masked].long()))
 
 
+def test_each_process_numbers_the_pieces_alike():
+    tokenizer = learn_pieces(TEXTS)
+    pieces = [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())]
+    assert pieces[:SPECIAL] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert pieces[SPECIAL:] == sorted(pieces[SPECIAL:])
+
+
 @pytest.mark.parametrize("name", ["mlm-small", "classify-text-small"])
 def test_features_of_a_text_do_not_see_its_padding(name):
     task, tokens = TASKS[name], torch.from_numpy(numbers(learn_pieces(TEXTS), TEXTS))

@@ -13,8 +13,12 @@ _LENGTH = 64
 
 def learn_pieces(texts: list[str]) -> BertWordPieceTokenizer:
     """A tokenizer of 4,000 lower-case word pieces; texts are cut at, or filled to, 64."""
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
+    learned = BertWordPieceTokenizer()
+    learned.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
+    special = [learned.id_to_token(number) for number in range(SPECIAL)]
+    # Training numbers pieces of equal counts anew in each process, and so would each give them other initial weights.
+    numbered = [*special, *sorted(set(learned.get_vocab()) - set(special))]
+    tokenizer = BertWordPieceTokenizer({piece: number for number, piece in enumerate(numbered)})
     tokenizer.enable_truncation(_LENGTH)
     tokenizer.enable_padding(pad_id=PAD, length=_LENGTH)
     return tokenizer
