@@ -25,5 +25,5 @@ def learn_pieces(texts: list[str]) -> BertWordPieceTokenizer:
 
 
 def numbers(tokenizer: BertWordPieceTokenizer, texts: list[str]) -> NDArray[np.int16]:
-    """Token numbers, int16, shape ``(n, 64)``."""
-    return np.array([encoding.ids for encoding in tokenizer.encode_batch(texts)], np.int16)
+    """Token numbers, int16, shape ``(n, 64)``; no token stands for a whole text."""
+    return np.array([encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)], np.int16)
