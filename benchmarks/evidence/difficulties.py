@@ -128,7 +128,7 @@ def teacher(experiment: Experiment, by: str, rows: Rows) -> PreTrainedModel:
     def supervised(inputs: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         return cross_entropy(classes(task.features(model, inputs)), labels)
 
-    trained, loss = (model, partial(task.loss, model))
+    trained, loss = model, partial(task.loss, model)
     if by == "supervised":
         trained, loss = nn.ModuleList([model, classes]), supervised
     sampler = make_sampler(
