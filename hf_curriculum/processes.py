@@ -1,8 +1,11 @@
 """The processes of a job that ``accelerate launch`` started, and how they fail together."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 
@@ -13,7 +16,25 @@ def this_process() -> PartialState:
     The CPU is its device where the launcher says so; without this word, Accelerate takes processes on the CPU for
     strangers to each other.
     """
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if state.num_processes > 1:
+        _leave_at_exit()
+    return state
+
+
+@cache
+def _leave_at_exit() -> None:
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """End the process group, if nobody has, before the interpreter ends.
+
+    Gloo's threads free the tensors of the last exchange. One that is late and finds no interpreter aborts the process,
+    whose work is done (PyTorch pull request 179291).
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

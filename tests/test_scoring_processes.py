@@ -19,6 +19,7 @@ def scored(tmp_path_factory):
         out = tmp_path_factory.mktemp(f"{processes}_processes")
         words = [*launch(processes), worker_scoring.__file__, str(out)]
         subprocess.run(words, env=environment(), check=True, capture_output=True, timeout=300)
+        assert {(out / f"group-{rank}").read_text() for rank in range(processes)} == {"False"}
         return {(name, rank): np.load(out / f"{name}-{rank}.npz") for name in RUNS for rank in range(processes)}
 
     return {processes: run(processes) for processes in (1, 2, 3)}

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import launching
 import numpy as np
-import torch
 from datasets import Dataset
 from launching import launch
 
@@ -144,5 +143,3 @@ if __name__ == "__main__":
     actions = {"delays": killed, "processes": at_once}
     for options in json.loads(sys.argv[1]):
         next((action for key, action in actions.items() if key in options), call)(**options)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

@@ -1,7 +1,9 @@
 """``python worker_scoring.py OUT`` scores rows that have embeddings, and keeps what each rank has."""
 
+import atexit
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,11 +29,14 @@ def rows():
     return Dataset.from_dict({"embedding": embedding.astype(np.float32), "label": [0] * 4000 + [1] * 2997 + [2] * 3})
 
 
+def note_group():
+    Path(sys.argv[1], f"group-{RANK}").write_text(str(torch.distributed.is_initialized()))
+
+
 if __name__ == "__main__":
+    atexit.register(note_group)  # what is registered first is called last
     for name, options in RUNS.items():
         scored = add_difficulty(rows(), **options)
         columns = {column: np.array(scored[column][:]) for column in SCORES}
         share = len(Points.of([np.zeros((len(scored), 1))], shared=True).own)
         np.savez(f"{sys.argv[1]}/{name}-{RANK}.npz", share=share, **columns)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

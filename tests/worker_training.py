@@ -223,4 +223,5 @@ if __name__ == "__main__":
     for run in json.loads(sys.argv[1]):
         (load_on_a_mesh if "epochs" in run else train)(**run)
     if torch.distributed.is_initialized():
+        gc.collect()  # Models hold the group: its threads would outlive the interpreter, which aborts the process.
         torch.distributed.destroy_process_group()
