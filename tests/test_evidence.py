@@ -260,12 +260,16 @@ def test_held_out_rows_are_in_no_budget_and_the_pool_is_the_same_for_both_splits
         data.parts(replace(smoke, bank=1238), None, "cpu")
 
 
-def test_wrong_labels_are_of_another_class_and_in_the_training_alone(smoke):
-    clean, noisy = (data.parts(replace(smoke, label_noise=share), None, "cpu") for share in (0.0, 0.4))
+@pytest.mark.parametrize("wrong_label", ["any", "next"])
+def test_wrong_labels_are_of_another_class_and_in_the_training_alone(smoke, wrong_label):
+    clean, noisy = (
+        data.parts(replace(smoke, label_noise=share, wrong_label=wrong_label), None, "cpu") for share in (0.0, 0.4)
+    )
     wrong = clean.pool.labels != noisy.pool.labels
     assert abs(wrong.float().mean() - 0.4) < 4 * math.sqrt(0.24 / 1237)
-    steps = (noisy.pool.labels - clean.pool.labels)[wrong] % 10
-    assert np.bincount(steps.numpy(), minlength=10)[1:].min() > 20 and noisy.pool.labels.max() == 9
+    steps = np.bincount(((noisy.pool.labels - clean.pool.labels)[wrong] % 10).numpy(), minlength=10)
+    assert steps[1:].min() > 20 if wrong_label == "any" else steps[1] == wrong.sum()
+    assert noisy.pool.labels.max() == 9
     assert torch.equal(noisy.bank.labels, clean.pool.labels[: smoke.bank])
     assert torch.equal(noisy.queries.labels, clean.queries.labels)
 
@@ -418,6 +422,7 @@ def test_the_grid_can_grow_but_nothing_else(smoke):
         ({"variants": {"a": {"feature": "sift"}}}, "variants: 'a' has unknown settings .'feature'."),
         ({"evaluate_on": "train"}, "evaluate_on"),
         ({"decay": "linear"}, "decay"),
+        ({"wrong_label": "worse"}, "wrong_label: .'worse'. must be among .'any', 'next'"),
         ({"curriculum": {"initial_fraction": 2}}, "initial_fraction must be in"),
         ({"curriculum": {"normalize": "position", "repeats": 2}}, "leave repeats at 1"),
         ({"budgets": [(10, 100)]}, "at least a batch of 32 rows"),

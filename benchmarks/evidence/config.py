@@ -14,6 +14,7 @@ from hf_curriculum.config import UNIFORM_FRACTION
 
 SPLITS = ("held_out", "test")
 DECAYS = ("cosine", "none")
+WRONG_LABELS = ("any", "next")
 NORMALIZATIONS = ("minmax", "rank", None, "position")
 _GRID = {"question", "budgets", "arms", "seeds", "curriculum", "variants"}
 
@@ -107,6 +108,8 @@ class Experiment:
         shift: Images are moved by up to so many pixels.
         flip: Half of the images are mirrored.
         label_noise: Share of the labels that are replaced by another one, in what is trained on alone.
+        wrong_label: What replaces a label: ``"any"`` other class, each as likely; or the ``"next"``, so that all wrong
+            labels of a class are one other class, the hardest case.
         evaluations: Times that a run is evaluated after its start, evenly spaced; the last is at its end.
         evaluate_on: ``"held_out"``, part of the training split that no run trains on: for every choice. ``"test"``,
             the test split: for the final figures, once.
@@ -133,6 +136,7 @@ class Experiment:
     shift: int
     flip: bool
     label_noise: float
+    wrong_label: str
     evaluations: int
     evaluate_on: str
     held_out: int
@@ -143,6 +147,7 @@ class Experiment:
         _one_of("task", [self.task], TASKS)
         _one_of("evaluate_on", [self.evaluate_on], SPLITS)
         _one_of("decay", [self.decay], DECAYS)
+        _one_of("wrong_label", [self.wrong_label], WRONG_LABELS)
         for name in self.variants:
             self.recipe(name)
         for rows, steps in self.budgets:

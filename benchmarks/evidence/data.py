@@ -64,19 +64,20 @@ def parts(experiment: Experiment, source: str | None, device: str) -> Parts:
     held_out, clean = (_at(train, rows) for rows in (order[: experiment.held_out], chosen))
     queries = held_out if experiment.evaluate_on == "held_out" else test
     return Parts(
-        Rows(clean.inputs, mislabelled(clean.labels, experiment.label_noise)),
+        Rows(clean.inputs, mislabelled(clean.labels, experiment.label_noise, experiment.wrong_label)),
         raw.select(chosen),
         clean.take(slice(experiment.bank)),
         queries.take(slice(experiment.queries)),
     )
 
 
-def mislabelled(labels: torch.Tensor, share: float) -> torch.Tensor:
-    """Labels of which a share is replaced by another class, each as likely; always the same rows."""
+def mislabelled(labels: torch.Tensor, share: float, wrong_label: str) -> torch.Tensor:
+    """Labels of which a share is replaced, by any other class or by the next one; always the same rows."""
     rng = np.random.default_rng(1)
     classes = int(labels.max()) + 1
     wrong = torch.from_numpy(rng.random(len(labels)) < share).to(labels.device)
-    step = torch.from_numpy(rng.integers(1, max(2, classes), len(labels))).to(labels.device)
+    furthest = 2 if wrong_label == "next" else max(2, classes)
+    step = torch.from_numpy(rng.integers(1, furthest, len(labels))).to(labels.device)
     return torch.where(wrong, (labels + step) % classes, labels)
 
 
