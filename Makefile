@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself: Python >= 3.10 with its venv module is all that must be there before.
 PYTHON ?= python3
 BIN := .venv/bin
-VERSIONED_TESTS := tests/test_trainer.py tests/test_resume.py tests/test_processes.py tests/test_families.py
+VERSIONED_TESTS := $(addprefix tests/test_,trainer.py resume.py checkpoint.py processes.py families.py)
 
 .PHONY: demo test test-slow test-transformers4 docs notebooks quality style
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch.utils.data import BatchSampler, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
+from hf_curriculum.checkpoint import load_weights, renames_weights
 from hf_curriculum.columns import SCORES, hide_columns, read_difficulty, read_lengths, require_dataset
 from hf_curriculum.config import CurriculumConfig
 from hf_curriculum.coverage import Coverage
@@ -153,6 +154,18 @@ class CurriculumMixin(_Base):
         if dataset is not self.train_dataset:
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
+        # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
+        # transformers 5 has saved under others, MAE's among them (transformers issue 48805).
+        if self.is_fsdp_enabled or not renames_weights(self.model):
+            return super()._load_from_checkpoint(resume_from_checkpoint, *args)
+        return load_weights(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not renames_weights(self.model):
+            return super()._load_best_model()
+        return load_weights(self.model, self.state.best_model_checkpoint)
 
     def _lengths(self) -> np.ndarray | None:
         if not (

@@ -119,6 +119,7 @@ LAYERS = [
     "shareable",
     "scorer",
     "scoring",
+    "checkpoint",
     "trainer",
     "examples",
     "summary",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tiny import options
-from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 
 from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler
 
@@ -99,10 +99,6 @@ def train(trainer: type, recipe: Recipe, dataset: Dataset, path: Path, resume: P
 
     model = recipe.model
     before = weights_of(model)
-    if resume and isinstance(model, PreTrainedModel):
-        # Trainer does not find the weights that save_pretrained renamed: those of ViT, Swin, DETR and more stay random
-        # with a warning (transformers 5.23; transformers issues 43701 and 48805). from_pretrained does.
-        model.load_state_dict(type(model).from_pretrained(resume).state_dict())
     settings = {
         "max_steps": STEPS,
         "per_device_train_batch_size": BATCH,

@@ -1,0 +1,66 @@
+"""Weights that transformers 5 saves under the names of the Hub's checkpoints, as it does MAE's."""
+
+import logging
+
+import torch
+from tiny import options
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, ViTMAEForPreTraining
+from use_case_data import PICTURES, scored
+from use_case_images import mae, pixels
+from worker_training import TRANSFORMERS_4
+
+from hf_curriculum import CurriculumConfig, CurriculumTrainer
+from hf_curriculum.checkpoint import renames_weights
+
+
+def trainer_of(path, **settings):
+    """A trainer of a small masked autoencoder, which saves and evaluates every other of six steps."""
+    settings = {
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "learning_rate": 0.01,
+        "remove_unused_columns": False,
+        "label_names": ["pixel_values"],  # so that the loss is known when it evaluates
+    } | settings
+    dataset = scored(PICTURES)
+    return CurriculumTrainer(
+        model=mae(dataset).model,
+        args=TrainingArguments(**options(path, **settings)),
+        train_dataset=dataset,
+        eval_dataset=dataset,
+        data_collator=pixels,
+        curriculum=CurriculumConfig(warmup_steps=3),
+    )
+
+
+def assert_same(model, other):
+    torch.testing.assert_close(model.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+def test_a_model_whose_weights_are_renamed_resumes_with_those_of_the_checkpoint(tmp_path, caplog):
+    whole = trainer_of(tmp_path / "whole")
+    whole.train()
+    resumed = trainer_of(tmp_path / "resumed")
+    with caplog.at_level(logging.WARNING):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert_same(resumed.model, whole.model)
+    assert "missing keys" not in caplog.text
+
+
+def test_the_best_model_is_loaded_at_the_end(tmp_path):
+    worst_is_best = {"metric_for_best_model": "eval_loss", "greater_is_better": True}
+    trainer = trainer_of(tmp_path, load_best_model_at_end=True, **worst_is_best)
+    trainer.train()
+    best = trainer.state.best_model_checkpoint
+    assert not best.endswith("checkpoint-6")
+    assert_same(trainer.model, ViTMAEForPreTraining.from_pretrained(best))
+
+
+def test_other_models_are_left_to_the_trainer(tmp_path):
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    assert not renames_weights(LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes)))
+    assert not renames_weights(torch.nn.Linear(1, 1))
+    assert renames_weights(mae(scored(PICTURES)).model) is not TRANSFORMERS_4
