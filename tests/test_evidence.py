@@ -361,6 +361,12 @@ def test_effective_numbers_and_spread():
     assert drawn.spread(vectors, weights) == pytest.approx(np.trace(covariance), rel=1e-4)
 
 
+def test_purity_is_the_share_of_the_main_label():
+    labels, cluster = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 0, 0, 1, 1, 1])
+    assert drawn.purity(labels, cluster, np.full(6, 1 / 6)) == pytest.approx(5 / 6)
+    assert drawn.purity(labels, cluster, np.array([0, 0.25, 0.5, 0, 0, 0.25])) == pytest.approx(0.5)
+
+
 def test_what_is_drawn_is_told_for_each_order(smoke, tmp_path):
     experiment = replace(
         smoke, budgets=[(300, 20)], label_noise=0.4, curriculum={"n_clusters": 1, "by_class": True}, teacher_steps=60
@@ -371,7 +377,8 @@ def test_what_is_drawn_is_told_for_each_order(smoke, tmp_path):
     assert easy[6] < uniform[6] < hard[6]  # wrong labels are far from the prototype of their class
     assert uniform[5] == pytest.approx(1) and easy[5] < 1
     assert uniform[3] == pytest.approx(10, rel=0.05)
-    assert uniform[7] is None and "±" in easy[7]
+    assert hard[7] < uniform[7] < easy[7] == pytest.approx(1 - easy[6])
+    assert uniform[8] is None and "±" in easy[8]
 
 
 def test_the_loss_of_what_is_drawn_is_beside_that_of_the_rest(smoke):

@@ -9,6 +9,8 @@ A row for each variant and each of its orders, at the first step:
   shares the number there is, with one alone 1.
 * **spread**: variance of the embeddings that are drawn, as a share of that of all: how diverse a batch is.
 * **wrong labels**: their share in what is drawn.
+* **purity**: share of what is drawn that has the most common true label of its cluster. The rest are a cluster's
+  outliers: with uniform draws this tells of the clusters, with easy ones of their prototypes.
 * **loss**: of a model after the short uniform training (``teacher_steps``), in batches that are drawn so, minus its
   loss in uniform ones under the same masks: whether what is called easy is easy for the model.
 """
@@ -34,7 +36,7 @@ from benchmarks.report import print_table
 from hf_curriculum import CurriculumConfig, curriculum_weights
 
 _BATCH, _BATCHES = 100, 40
-_HEADER = ["rows", "curriculum", "order", "classes", "clusters", "spread", "wrong labels", "loss"]
+_HEADER = ["rows", "curriculum", "order", "classes", "clusters", "spread", "wrong labels", "purity", "loss"]
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def table(place: Place, experiment: Experiment) -> Iterator[list[Any]]:
     true = parts(replace(experiment, label_noise=0.0), place.source, place.device).pool.labels
     for rows, steps in experiment.budgets:
         trained_on = found.pool.take(slice(rows))
-        labels, wrong = trained_on.labels.cpu().numpy(), (true != found.pool.labels)[:rows].cpu().numpy()
+        labels, right = trained_on.labels.cpu().numpy(), true[:rows].cpu().numpy()
         model = teacher(experiment, "bootstrap", trained_on)
         for variant in experiment.variants:
             recipe = experiment.recipe(variant)
@@ -73,7 +75,8 @@ def table(place: Place, experiment: Experiment) -> Iterator[list[Any]]:
                     effective_number(labels, weights),
                     effective_number(scores.cluster, weights),
                     spread(vectors, weights) / spread(vectors, uniform),
-                    float(weights @ wrong) if experiment.label_noise else None,
+                    float(weights @ (labels != right)) if experiment.label_noise else None,
+                    purity(right, scores.cluster, weights),
                     extra,
                 ]
 
@@ -83,6 +86,13 @@ def effective_number(groups: NDArray[np.integer], weights: NDArray[np.float64]) 
     shares = np.bincount(groups, weights)
     shares = shares[shares > 0]
     return float(np.exp(-shares @ np.log(shares)))
+
+
+def purity(labels: NDArray[np.integer], cluster: NDArray[np.integer], weights: NDArray[np.float64]) -> float:
+    """Share of the rows, under weights that sum to 1, that have the most common label of their cluster."""
+    counts = np.zeros((cluster.max() + 1, labels.max() + 1))
+    np.add.at(counts, (cluster, labels), 1)
+    return float(weights @ (labels == counts.argmax(axis=1)[cluster]))
 
 
 def spread(vectors: NDArray[np.floating], weights: NDArray[np.float64]) -> float:
