@@ -19,6 +19,14 @@ def load_weights(model: PreTrainedModel, checkpoint: str) -> None:
     """Give ``model`` all weights of a checkpoint; ``from_pretrained`` knows their names.
 
     Raises:
+        TypeError: If the class of the model takes more than the config: ``from_pretrained`` cannot make another one.
         RuntimeError: If the weights have other shapes.
     """
-    model.load_state_dict(type(model).from_pretrained(checkpoint).state_dict())
+    try:
+        saved = type(model).from_pretrained(checkpoint)
+    except TypeError as error:
+        raise TypeError(
+            f"Some weights in {checkpoint} have other names than in the model. To read them, {type(model).__name__} "
+            f"is made from its config alone, which fails: {error}. Give the constructor's other arguments defaults."
+        ) from error
+    model.load_state_dict(saved.state_dict())

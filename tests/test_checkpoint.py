@@ -2,15 +2,16 @@
 
 import logging
 
+import pytest
 import torch
 from tiny import options
-from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, ViTMAEForPreTraining
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining
 from use_case_data import PICTURES, scored
-from use_case_images import mae, pixels
+from use_case_images import DECODER, VIT, mae, pixels
 from worker_training import TRANSFORMERS_4
 
 from hf_curriculum import CurriculumConfig, CurriculumTrainer
-from hf_curriculum.checkpoint import renames_weights
+from hf_curriculum.checkpoint import load_weights, renames_weights
 
 
 def trainer_of(path, **settings):
@@ -57,6 +58,31 @@ def test_the_best_model_is_loaded_at_the_end(tmp_path):
     best = trainer.state.best_model_checkpoint
     assert not best.endswith("checkpoint-6")
     assert_same(trainer.model, ViTMAEForPreTraining.from_pretrained(best))
+
+
+class Weighted(ViTMAEForPreTraining):
+    """A class of the user's, whose constructor asks for more than the config."""
+
+    def __init__(self, config, weight):
+        super().__init__(config)
+        self.weight = weight
+
+
+class WeightedByDefault(Weighted):
+    def __init__(self, config, weight=1):
+        super().__init__(config, weight)
+
+
+def test_a_class_that_its_config_does_not_make_is_told_what_it_lacks(tmp_path):
+    config = ViTMAEConfig(**VIT, **DECODER)
+    model = WeightedByDefault(config, weight=3)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="Weighted is made from its config alone.*'weight'.*defaults"):
+        load_weights(Weighted(config, weight=3), str(tmp_path))
+    other = WeightedByDefault(config, weight=3)
+    load_weights(other, str(tmp_path))
+    assert_same(other, model)
+    assert other.weight == 3
 
 
 def test_other_models_are_left_to_the_trainer(tmp_path):
