@@ -19,8 +19,8 @@ def scored(tmp_path_factory):
         out = tmp_path_factory.mktemp(f"{processes}_processes")
         words = [*launch(processes), worker_scoring.__file__, str(out)]
         subprocess.run(words, env=environment(), check=True, capture_output=True, timeout=300)
-        assert {(out / f"group-{rank}").read_text() for rank in range(processes)} == {"False"}
-        return {(name, rank): np.load(out / f"{name}-{rank}.npz") for name in RUNS for rank in range(processes)}
+        left = {("group", rank): (out / f"group-{rank}").read_text() for rank in range(processes)}
+        return left | {(name, rank): np.load(out / f"{name}-{rank}.npz") for name in RUNS for rank in range(processes)}
 
     return {processes: run(processes) for processes in (1, 2, 3)}
 
@@ -45,3 +45,8 @@ def test_each_process_has_the_same_scores_to_the_last_bit(scored, processes, nam
     for rank in range(1, processes):
         for column in SCORES:
             np.testing.assert_array_equal(scored[processes][name, rank][column], scored[processes][name, 0][column])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_leave_their_group_before_the_interpreter_ends(scored, processes):
+    assert [scored[processes]["group", rank] for rank in range(processes)] == ["False"] * processes
