@@ -54,6 +54,14 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smoke():
+    """The smallest experiment of benchmarks/evidence."""
+    from benchmarks.evidence.config import Experiment  # not for the suites that do without
+
+    return Experiment.read(Path(__file__).parent.parent / "benchmarks" / "evidence" / "experiments" / "smoke.json")
+
+
+@pytest.fixture(scope="session")
 def tiny_dinov2(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("dinov2")
     torch.manual_seed(0)
