@@ -1,7 +1,8 @@
 # Every target sets up .venv by itself: Python >= 3.10 with its venv module is all that must be there before.
 PYTHON ?= python3
 BIN := .venv/bin
-VERSIONED_TESTS := $(addprefix tests/test_,trainer.py resume.py checkpoint.py processes.py families.py)
+VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_resume.py training/test_checkpoint.py \
+	training/test_training_processes.py encoders/test_families.py)
 
 .PHONY: demo test test-slow test-transformers4 docs notebooks quality style
 
@@ -21,7 +22,7 @@ docs: .venv/installed  ## the pages of docs/ and one of all public names, to doc
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 notebooks: .venv/installed  ## executes them anew; NOTEBOOK_DATA names a folder of data where there is no Hub
-	$(BIN)/python tests/executing.py
+	$(BIN)/python tests/helpers/executing.py
 
 quality: .venv/installed  ## what CI checks
 	$(BIN)/ruff check .

@@ -15,8 +15,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import davies_bouldin_score
 
-from hf_curriculum.choice import choose_k
-from hf_curriculum.points import Points
+from hf_curriculum.scoring.kmeans import choose_k
+from hf_curriculum.scoring.points import Points
 
 
 def scan(matrix: np.ndarray, candidates: range, n_init: int) -> int:

@@ -38,7 +38,7 @@ from transformers import (
 )
 
 from hf_curriculum import add_embeddings
-from hf_curriculum.encoders.audio import read_audio
+from hf_curriculum.data.media import read_audio
 
 Run = Callable[[], object]
 

@@ -18,8 +18,8 @@ import torch
 from report import print_json, print_table
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from hf_curriculum.clusters import _WARM_ROWS, assign, kmeans, lloyd, plus_plus
-from hf_curriculum.points import Points
+from hf_curriculum.scoring.kmeans import _WARM_ROWS, assign, kmeans, lloyd, plus_plus
+from hf_curriculum.scoring.points import Points
 
 
 def mixture(rows: int, dim: int, seed: int = 0) -> np.ndarray:

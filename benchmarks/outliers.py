@@ -12,8 +12,8 @@ from report import print_json, print_table
 from sklearn.preprocessing import minmax_scale
 
 from hf_curriculum import DifficultyScorer
-from hf_curriculum.clusters import assign, kmeans
-from hf_curriculum.points import Points
+from hf_curriculum.scoring.kmeans import assign, kmeans
+from hf_curriculum.scoring.points import Points
 
 
 def planted(seed: int, dim: int = 32, rows: int = 10_000, outliers: int = 100) -> np.ndarray:

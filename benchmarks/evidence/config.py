@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.evidence.samplers import ARMS
 from benchmarks.evidence.tasks import TASKS
 from hf_curriculum import CurriculumConfig
-from hf_curriculum.config import UNIFORM_FRACTION
+from hf_curriculum.training.config import UNIFORM_FRACTION
 
 SPLITS = ("held_out", "test")
 DECAYS = ("cosine", "none")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler
-from hf_curriculum.config import UNIFORM_FRACTION
+from hf_curriculum.training.config import UNIFORM_FRACTION
 
 ARMS = ("uniform", "random_pool", "easy_first", "hard_first")
 

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from benchmarks.evidence.tokens import MASK, PAD, SPECIAL, VOCABULARY
-from hf_curriculum.demo import set_positions
+from hf_curriculum.cli.demo import set_positions
 
 _MASKED_TEXT = 0.15
 

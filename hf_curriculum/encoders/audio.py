@@ -1,6 +1,5 @@
 """Audio encoders of the Hub: Wav2Vec2 and its family, Whisper's encoder, AST, CLAP; and how audio is read."""
 
-import io
 import math
 from typing import Any
 
@@ -9,72 +8,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor, PreTrainedModel
 
-from hf_curriculum._optional import require_extra
-from hf_curriculum.encoders.base import BadRow, Batch, Prepared
+from hf_curriculum.data import read_audio
+from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
 
-_SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with silence
 # With layer normalisation, padding that is masked leaves no trace in these; in their kin the convolutions see it.
 _MASKED = {"hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"}
-
-
-def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
-    """Samples of an undecoded audio row, mixed to one channel and resampled.
-
-    Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it.
-        sampling_rate: Rate wanted, in Hz.
-
-    Returns:
-        float32, shape ``(samples,)``.
-
-    Raises:
-        BadRow: If there is no audio, no sample, or one that is not finite.
-        ModuleNotFoundError: If the ``audio`` extra is not installed.
-    """
-    if row is None or row["bytes"] is None and row["path"] is None:
-        raise BadRow("the audio is null")
-    samples, rate = _decoded(row)
-    mono: NDArray[np.float32] = samples.mean(axis=1)
-    if mono.size == 0:
-        raise BadRow("the audio has no samples")
-    if not np.isfinite(mono).all():
-        raise BadRow("the audio has a NaN or infinite sample")
-    if rate != sampling_rate:
-        soxr = require_extra("soxr", extra="audio", purpose="Resampling audio")
-        mono = np.asarray(soxr.resample(mono, rate, sampling_rate), dtype=np.float32)
-    return np.pad(mono, (0, max(0, math.ceil(_SHORTEST * sampling_rate) - mono.size)))
-
-
-def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
-    """Samples, shape ``(samples, channels)``, and their rate in Hz."""
-    soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
-    try:
-        samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
-        return samples, rate
-    except soundfile.LibsndfileError as unknown:
-        try:
-            return _decoded_by_ffmpeg(row)
-        except ModuleNotFoundError as missing:
-            raise BadRow(f"{unknown} If it is neither WAV, FLAC, OGG nor MP3: {missing}") from unknown
-        except Exception as damaged:
-            raise unknown from damaged
-
-
-def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
-    """The same for AAC and all that libsndfile does not know."""
-    av = require_extra("av", extra="video", purpose="Reading this format")
-    floats = av.AudioResampler(format="fltp")
-    with av.open(_source(row)) as container:
-        rate = container.streams.audio[0].rate
-        frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in floats.resample(frame)]
-    if not frames:
-        raise BadRow("the audio has no samples")
-    return np.concatenate(frames, axis=1).T, rate
-
-
-def _source(row: Any) -> Any:
-    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
 
 
 class AudioEncoder(HubEncoder):

@@ -8,10 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 
-class BadRow(ValueError):
-    """A row that cannot be embedded; the message says why."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """Inputs that run together.

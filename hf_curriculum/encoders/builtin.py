@@ -12,10 +12,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.encoders.audio import read_audio
+from hf_curriculum.data import read_audio, read_image, read_text
 from hf_curriculum.encoders.base import Prepared, single_batches
-from hf_curriculum.encoders.image import read_image
-from hf_curriculum.encoders.text import read_text
 
 
 class _ReadyEncoder:

@@ -1,14 +1,13 @@
 """Image encoders of the Hub, and how images are read."""
 
-import io
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from hf_curriculum.encoders.base import BadRow, Prepared, single_batches
+from hf_curriculum.data import read_image
+from hf_curriculum.encoders.base import Prepared, single_batches
 from hf_curriculum.encoders.hub import OWN, HubEncoder
 
 # Pooling of the authors where it is not the class token: the model's own pooled output, mostly a normalised mean.
@@ -27,29 +26,6 @@ _OWN_POOLING = {
     "swin",
     "swinv2",
 }
-
-
-def read_image(row: Any) -> Image.Image:
-    """An image as RGB, upright.
-
-    Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
-
-    Returns:
-        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
-
-    Raises:
-        BadRow: If there is no image.
-        OSError: If it is damaged.
-    """
-    if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
-        raise BadRow("the image is null")
-    if isinstance(row, dict):
-        row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
-    image = ImageOps.exif_transpose(row)
-    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 class ImageEncoder(HubEncoder):

@@ -12,25 +12,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from hf_curriculum.encoders.base import BadRow, Batch, Prepared
+from hf_curriculum.data import read_text
+from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
 from hf_curriculum.encoders.sentence import SentenceModules
 
 _UNLIMITED = 2**31  # tokens; the 1e30 of a tokenizer without a limit is more than its truncation takes
 _LETTERS_A_TOKEN = 200  # no more of a text than so many letters for each token that the encoder takes is tokenised
-
-
-def read_text(row: str | None) -> str:
-    """A text with something in it.
-
-    Raises:
-        BadRow: If it is null, empty, or white space.
-    """
-    if row is None:
-        raise BadRow("the text is null")
-    if not row.strip():
-        raise BadRow("the text is empty")
-    return row
 
 
 class TextEncoder(HubEncoder):

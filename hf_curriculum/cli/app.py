@@ -1,0 +1,278 @@
+"""The command line: ``hf-curriculum score``, ``report``, ``push`` and ``demo``."""
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hf_curriculum.cli.console import answer, answering
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+app = typer.Typer(
+    name="hf-curriculum",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_BUILTINS = ["builtin/hog", "builtin/logmel", "builtin/tfidf"]
+_SOURCES = "Parquet, JSON lines, CSV or Arrow file or directory, image or audio folder, or Hub id."
+
+
+class Normalize(str, Enum):
+    """Choices of ``--normalize``."""
+
+    minmax = "minmax"
+    rank = "rank"
+
+
+class OnError(str, Enum):
+    """Choices of ``--on-error``."""
+
+    fail = "raise"
+    null = "null"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Scored = Annotated[str, typer.Argument(help="Scored dataset: directory or file, or Hub id.", show_default=False)]
+Split = Annotated[str, typer.Option(help="Split to take.")]
+Config = Annotated[str | None, typer.Option(help="Configuration (subset) of a Hub dataset.", show_default=False)]
+Column = Annotated[
+    str | None, typer.Option(help="Column of images, audio, video or text, if several could be.", show_default=False)
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from hf_curriculum._version import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Score a dataset by difficulty, then train on it from prototypes to the whole.
+
+    \b
+    hf-curriculum demo                                                 see it run, without any download
+    hf-curriculum score DATA --model MODEL --output scored             add the difficulty columns
+    hf-curriculum report scored                                        look at them
+    hf-curriculum push scored ME/NAME                                  share them
+    """  # noqa: D301 - click looks for the character
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("hf_curriculum").addHandler(handler)  # other libraries have handlers of their own
+
+
+@app.command(short_help="Add difficulty columns to a dataset.")
+def score(
+    dataset: Annotated[str, typer.Argument(help=_SOURCES, show_default=False)],
+    output: Annotated[Path, typer.Option(help="Directory for the scored dataset.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Hub id or directory of an encoder, or {', '.join(_BUILTINS)}. Without it the dataset must have an "
+            "embedding column.",
+            autocompletion=lambda: _BUILTINS,
+            show_default=False,
+        ),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a Hub model.", show_default=False)] = None,
+    split: Split = "train",
+    config: Config = None,
+    column: Column = None,
+    clusters: Annotated[
+        int | None, typer.Option(help="Number of clusters. [default: by the Davies-Bouldin index]", show_default=False)
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
+    ] = None,
+    normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    on_error: Annotated[
+        OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
+    ] = OnError.fail,
+    batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
+    as_json: Json = False,
+) -> None:
+    """Add embedding, cluster, distance and difficulty columns, and save the dataset.
+
+    Work that is done is kept: a command that was killed goes on after its last finished rows when it is run again.
+    Several GPUs: accelerate launch -m hf_curriculum.cli score ...
+
+    \b
+    hf-curriculum score news.parquet --model sentence-transformers/all-MiniLM-L6-v2 --output scored
+    hf-curriculum score photos/ --model facebook/dinov2-small --output scored
+    hf-curriculum score speech/ --model facebook/hubert-base-ls960 --output scored
+    """  # noqa: D301 - click looks for the character
+    with answering(as_json):
+        from hf_curriculum.cli.sources import load, require_output
+
+        require_output(output, dataset)
+        rows = load(dataset, split, config)
+
+        from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
+        from hf_curriculum.scoring import add_difficulty
+
+        given = {"input_column": column, "revision": revision}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if model:
+            options |= {"batch_size": batch_size, "on_error": on_error.value}
+        scored = add_difficulty(
+            rows,
+            model,
+            n_clusters=clusters,
+            label_column=label_column,
+            normalize=normalize.value,
+            seed=seed,
+            **options,
+        )
+        if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
+            scored.save_to_disk(output)
+            _tell_of_scores(scored, output, as_json)
+
+
+def _tell_of_scores(scored: "Dataset", output: Path, as_json: bool) -> None:
+    from hf_curriculum.data import provenance
+
+    record = provenance(scored)
+    without = scored.data.column("difficulty").null_count
+    result = {
+        "output": str(output),
+        "rows": len(scored),
+        "rows_without_difficulty": without,
+        "columns": scored.column_names,
+        "provenance": record,
+    }
+    missing = f", {without:,} of them without a difficulty" if without else ""
+    text = f"""
+Saved {len(scored):,} rows in {record["n_clusters"]:,} clusters to {output}{missing}.
+
+Look at them:   hf-curriculum report {output}
+Share them:     hf-curriculum push {output} USER/NAME
+Train on them easy-first:
+
+    from datasets import load_from_disk
+    from hf_curriculum import CurriculumTrainer
+
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_from_disk({str(output)!r}))
+"""
+    answer(result, text, as_json)
+
+
+@app.command(short_help="Write an HTML page that shows a scored dataset.")
+def report(
+    scored: Scored,
+    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    split: Split = "train",
+    config: Config = None,
+    column: Column = None,
+    curriculum: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of CurriculumConfig.to_json(). [default: the paper's]", show_default=False),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of the training. [default: 1000]", show_default=False, min=1)
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Difficulty report",
+    as_json: Json = False,
+) -> None:
+    """Write one HTML file: difficulties, clusters, a map, prototypes and hardest rows, what the schedule draws.
+
+    \b
+    hf-curriculum report scored
+    hf-curriculum report me/tiny-imagenet-scored --output tiny-imagenet.html
+    """  # noqa: D301 - click looks for the character
+    with answering(as_json):
+        from hf_curriculum.cli.sources import load
+        from hf_curriculum.training import CurriculumConfig
+        from hf_curriculum.viewing import report as write
+
+        write(
+            load(scored, split, config),
+            output,
+            curriculum=None if curriculum is None else CurriculumConfig.from_json(curriculum.read_text()),
+            total_steps=steps,
+            input_column=column,
+            title=title,
+        )
+        answer({"output": str(output)}, f"Wrote {output}. Open it in a browser; it needs no network.", as_json)
+
+
+@app.command(short_help="Upload a scored dataset with a card that says how it was scored.")
+def push(
+    scored: Scored,
+    repo_id: Annotated[str, typer.Argument(help="Dataset repository on the Hub: USER/NAME.", show_default=False)],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
+    ] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Upload a scored dataset to the Hub, with a dataset card and its pictures.
+
+    The token is that of `hf auth login`. Pushing again replaces our part of the card; what you wrote stays.
+
+    \b
+    hf-curriculum push scored me/tiny-imagenet-scored
+    """  # noqa: D301 - click looks for the character
+    with answering(as_json):
+        from hf_curriculum.cli.sources import load
+
+        rows = load(scored, None)
+
+        from hf_curriculum.data import fit_split
+        from hf_curriculum.sharing import push_scored
+
+        split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
+        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr)
+        text = f"""
+Pushed to {url}
+
+Anyone can train on it now:
+
+    from datasets import load_dataset
+    from hf_curriculum import CurriculumTrainer
+
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_dataset({repo_id!r}, split={split!r}))
+"""
+        answer({"url": url, "repo_id": repo_id}, text, as_json)
+
+
+@app.command(short_help="See it run on scikit-learn's digits.")
+def demo(
+    output: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("demo"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps of the training.", min=1)] = 600,
+    as_json: Json = False,
+) -> None:
+    """Score scikit-learn's digits, train a tiny MAE on them easy-first, draw a picture and a report.
+
+    Needs no download.
+
+    \b
+    hf-curriculum demo
+    """  # noqa: D301 - click looks for the character
+    with answering(as_json):
+        import torch
+
+        from hf_curriculum.cli.demo import run_demo
+
+        torch.set_num_threads(1)  # a model this small loses more by waiting for a second thread than it does for it
+        result = run_demo(output, steps)
+        header = "  ".join(f"{name:>18}" for name in result.rows[0])
+        lines = [
+            "  ".join(f"{'uniform' if value is None else f'{value:.4g}':>18}" for value in row.values())
+            for row in result.rows
+        ]
+        paths = {"dataset": result.dataset_dir, "picture": result.picture, "report": result.report}
+        text = "\n".join(["", header, *lines, "", *(f"{name.capitalize():<8} {path}" for name, path in paths.items())])
+        answer({"log": result.rows, **{name: str(path) for name, path in paths.items()}}, text, as_json)

@@ -1,0 +1,5 @@
+from .features import FeatureExtractor as FeatureExtractor
+from .features import PretrainedModelExtractor as PretrainedModelExtractor
+from .reference import CurriculumLearning as CurriculumLearning
+from .reference import create_curriculum_learning as create_curriculum_learning
+from .reference import create_curriculum_learning_with_dino as create_curriculum_learning_with_dino

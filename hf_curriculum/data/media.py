@@ -1,0 +1,181 @@
+"""Rows of media: what a column holds, and from its bytes to pictures, sounds, films and texts."""
+
+import io
+import math
+from dataclasses import replace
+from typing import Any
+
+import datasets
+import numpy as np
+from datasets import Audio, Dataset, LargeList, List, Value, Video
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hf_curriculum._optional import require_extra
+
+MODALITIES = ("image", "audio", "video", "text")
+
+
+def modality_of(feature: object) -> str | None:
+    """Modality that a feature type holds: image, audio, video (also a list of images), text, or ``None``."""
+    if isinstance(feature, datasets.Image):
+        return "image"
+    if isinstance(feature, Audio):
+        return "audio"
+    if (
+        isinstance(feature, Video)
+        or isinstance(feature, List | LargeList)
+        and isinstance(feature.feature, datasets.Image)
+    ):
+        return "video"
+    if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
+        return "text"
+    return None
+
+
+def undecoded(dataset: Dataset, column: str) -> Dataset:
+    """The dataset with a media column that hands out bytes, so that each row can be decoded by itself."""
+    feature = dataset.features[column]
+    if isinstance(feature, datasets.Image | Audio | Video):
+        return dataset.cast_column(column, type(feature)(decode=False))
+    if modality_of(feature) == "video":
+        return dataset.cast_column(column, replace(feature, feature=datasets.Image(decode=False)))
+    return dataset
+
+
+class BadRow(ValueError):
+    """A row that cannot be embedded; the message says why."""
+
+
+def read_image(row: Any) -> Image.Image:
+    """An image as RGB, upright.
+
+    Args:
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
+
+    Returns:
+        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
+
+    Raises:
+        BadRow: If there is no image.
+        OSError: If it is damaged.
+    """
+    if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
+        raise BadRow("the image is null")
+    if isinstance(row, dict):
+        row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
+    image = ImageOps.exif_transpose(row)
+    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
+        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+_SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with silence
+
+
+def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
+    """Samples of an undecoded audio row, mixed to one channel and resampled.
+
+    Args:
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it.
+        sampling_rate: Rate wanted, in Hz.
+
+    Returns:
+        float32, shape ``(samples,)``.
+
+    Raises:
+        BadRow: If there is no audio, no sample, or one that is not finite.
+        ModuleNotFoundError: If the ``audio`` extra is not installed.
+    """
+    if row is None or row["bytes"] is None and row["path"] is None:
+        raise BadRow("the audio is null")
+    samples, rate = _decoded(row)
+    mono: NDArray[np.float32] = samples.mean(axis=1)
+    if mono.size == 0:
+        raise BadRow("the audio has no samples")
+    if not np.isfinite(mono).all():
+        raise BadRow("the audio has a NaN or infinite sample")
+    if rate != sampling_rate:
+        soxr = require_extra("soxr", extra="audio", purpose="Resampling audio")
+        mono = np.asarray(soxr.resample(mono, rate, sampling_rate), dtype=np.float32)
+    return np.pad(mono, (0, max(0, math.ceil(_SHORTEST * sampling_rate) - mono.size)))
+
+
+def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
+    """Samples, shape ``(samples, channels)``, and their rate in Hz."""
+    soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
+    try:
+        samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
+        return samples, rate
+    except soundfile.LibsndfileError as unknown:
+        try:
+            return _decoded_by_ffmpeg(row)
+        except ModuleNotFoundError as missing:
+            raise BadRow(f"{unknown} If it is neither WAV, FLAC, OGG nor MP3: {missing}") from unknown
+        except Exception as damaged:
+            raise unknown from damaged
+
+
+def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
+    """The same for AAC and all that libsndfile does not know."""
+    av = require_extra("av", extra="video", purpose="Reading this format")
+    floats = av.AudioResampler(format="fltp")
+    with av.open(_source(row)) as container:
+        rate = container.streams.audio[0].rate
+        frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in floats.resample(frame)]
+    if not frames:
+        raise BadRow("the audio has no samples")
+    return np.concatenate(frames, axis=1).T, rate
+
+
+def _source(row: Any) -> Any:
+    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
+
+
+def read_video(row: Any, n_frames: int) -> list[Image.Image]:
+    """Frames at even distances over a whole video.
+
+    Args:
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Video(decode=False)`` gives it, or a list of images.
+        n_frames: Frames wanted; of a shorter video some come twice.
+
+    Returns:
+        ``n_frames`` images in mode RGB.
+
+    Raises:
+        BadRow: If there is no frame.
+        ModuleNotFoundError: If the row is a video file and the ``video`` extra is not installed.
+    """
+    if isinstance(row, list):
+        return [read_image(row[i]) for i in _spread(n_frames, len(row))]
+    if row is None or row["bytes"] is None and row["path"] is None:
+        raise BadRow("the video is null")
+    av = require_extra("av", extra="video", purpose="Reading videos")
+    with av.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as container:
+        count = sum(packet.size > 0 for packet in container.demux(video=0))
+        container.seek(0)
+        chosen = _spread(n_frames, count)
+        # Only the frames that count become pictures: those of a minute of film would fill the memory.
+        frames = {i: frame.to_image() for i, frame in enumerate(container.decode(video=0)) if i in chosen}
+    if not frames:
+        raise BadRow("the video has no frames")
+    return [read_image(frames.get(i, frames[max(frames)])) for i in chosen]  # a damaged end is its last picture
+
+
+def _spread(n_frames: int, count: int) -> list[int]:
+    if count == 0:
+        raise BadRow("the video has no frames")
+    return [int((i + 0.5) * count / n_frames) for i in range(n_frames)]
+
+
+def read_text(row: str | None) -> str:
+    """A text with something in it.
+
+    Raises:
+        BadRow: If it is null, empty, or white space.
+    """
+    if row is None:
+        raise BadRow("the text is null")
+    if not row.strip():
+        raise BadRow("the text is empty")
+    return row

@@ -1,0 +1,68 @@
+"""Provenance: where the numbers of a column came from; it travels in the feature of the column."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from datasets import (
+    Dataset,
+    List,
+    Value,
+)
+
+from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, require_column
+
+
+def embedding_feature(dim: int, record: Mapping[str, Any]) -> List:
+    """Feature of an embedding column: fixed-size list of float32, whose items carry the provenance."""
+    return List(Value("float32", id=_dump(record)), length=dim)
+
+
+def score_features(record: Mapping[str, Any]) -> dict[str, Value]:
+    """Features of the cluster, distance and difficulty columns; difficulty carries the provenance."""
+    return {
+        CLUSTER: Value("int32"),
+        DISTANCE: Value("float32"),
+        DIFFICULTY: Value("float32", id=_dump(record)),
+    }
+
+
+def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
+    """Where the numbers of a column came from: model, pooling, K, index, normalisation, seed, version.
+
+    The record lives in the column's feature (its ``id``), so that it follows the column through ``map``, ``select``,
+    ``concatenate_datasets``, ``save_to_disk``, Parquet and ``push_to_hub``.
+
+    Args:
+        dataset: A scored or embedded dataset.
+        column: ``"difficulty"`` (default) or ``"embedding"``.
+
+    Returns:
+        The record; empty for a column that this library did not write.
+
+    Raises:
+        ValueError: If the column is missing.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> provenance(Dataset.from_dict({"difficulty": [0.1]}))
+        {}
+    """
+    require_column(dataset, column)
+    feature = dataset.features[column]
+    text = getattr(feature.feature if isinstance(feature, List) else feature, "id", None)
+    try:
+        record = json.loads(text) if isinstance(text, str) else {}
+    except json.JSONDecodeError:  # another tool's id
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def part(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of a provenance record, such as ``"embedding"``; empty where another tool wrote anything else there."""
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _dump(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True)

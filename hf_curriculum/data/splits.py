@@ -1,0 +1,114 @@
+"""Splits: a dataset of any kind as its checked splits by name, and back."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import (
+    Dataset,
+    DatasetDict,
+    IterableDataset,
+    IterableDatasetDict,
+)
+from datasets.arrow_writer import ArrowWriter
+from datasets.fingerprint import Hasher, generate_random_fingerprint, get_temporary_cache_files_directory
+from PIL import Image
+
+
+def as_dataset(dataset: Any) -> Any:
+    """A ``Dataset`` with the rows of a map-style torch dataset, in their order; all else comes back as it is.
+
+    Args:
+        dataset: A ``torch.utils.data.Dataset`` that gives rows by index, from 0 to its length: dictionaries, or
+            tuples such as torchvision's ``(image, label)``, whose parts become columns ``image``, ``text`` or
+            ``input``, and ``label``.
+
+    Returns:
+        The dataset. Rows are written to disk one by one, not held in memory; its fingerprint is that of their content.
+
+    Raises:
+        TypeError: If rows are neither dictionaries nor tuples.
+    """
+    if not isinstance(dataset, torch.utils.data.Dataset) or isinstance(dataset, torch.utils.data.IterableDataset):
+        return dataset
+    return _written(dataset)
+
+
+def _written(dataset: Any) -> Dataset:
+    if len(dataset) == 0:
+        return Dataset.from_dict({})
+    path = os.path.join(get_temporary_cache_files_directory(), f"{generate_random_fingerprint()}.arrow")
+    with ArrowWriter(path=path) as writer:
+        for index in range(len(dataset)):
+            writer.write(_row(dataset, index))
+        writer.finalize()
+    written = Dataset.from_file(path)
+    content = Hasher()
+    for batch in written.data.to_batches():
+        content.update(batch)
+    return Dataset(written.data, info=written.info, fingerprint=content.hexdigest())
+
+
+def _row(dataset: Any, index: int) -> dict[str, Any]:
+    row = dataset[index]
+    if isinstance(row, tuple | list):
+        row = dict(zip(_names(row), row, strict=True))
+    elif not isinstance(row, dict):
+        raise TypeError(
+            f"Row {index} is a {type(row).__name__}; a torch dataset must give dictionaries, or tuples such as "
+            "(image, label)."
+        )
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _names(row: tuple[Any, ...] | list[Any]) -> list[str]:
+    first = "image" if isinstance(row[0], Image.Image) else "text" if isinstance(row[0], str) else "input"
+    return [first, "label", *(f"column_{i}" for i in range(2, len(row)))][: len(row)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        value = value.numpy(force=True)
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def require_dataset(dataset: object) -> None:
+    """Raise unless ``dataset`` is a map-style dataset with at least one row.
+
+    Raises:
+        TypeError: For a streaming or any other object.
+        ValueError: For an empty dataset.
+    """
+    if isinstance(dataset, IterableDataset | IterableDatasetDict):
+        raise TypeError(
+            f"Expected a Dataset, got a streaming {type(dataset).__name__}, whose rows cannot be drawn by index. "
+            "Load it with streaming=False, or write its first rows to a Dataset: "
+            "Dataset.from_list(list(dataset.take(n)), features=dataset.features)."
+        )
+    if not isinstance(dataset, Dataset):
+        hint = f" Pass one split, e.g. dataset[{next(iter(dataset))!r}]." if isinstance(dataset, DatasetDict) else ""
+        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{hint}")
+    if len(dataset) == 0:
+        raise ValueError("The dataset has no rows. Did an earlier `dataset.filter(...)` remove all of them?")
+
+
+def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
+    """The splits by name, each checked; a lone ``Dataset`` counts as ``"train"``.
+
+    Raises:
+        TypeError: For a streaming or any other object.
+        ValueError: For an empty split, or no split.
+    """
+    splits = dict(dataset) if isinstance(dataset, DatasetDict) else {"train": dataset}
+    if not splits:
+        raise ValueError("The DatasetDict has no splits.")
+    for split in splits.values():
+        require_dataset(split)
+    return splits
+
+
+def fit_split(splits: Mapping[str, Dataset]) -> str:
+    """Name of the split that vocabularies and centroids are fitted on: ``"train"``, or else the first."""
+    return "train" if "train" in splits else next(iter(splits))

@@ -1,0 +1,107 @@
+"""The forward pass: prepared batches through an encoder on the device of this process."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from numpy.typing import NDArray
+
+from hf_curriculum.encoders import Encoder, Prepared
+from hf_curriculum.processes import this_process
+
+logger = logging.getLogger(__name__)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Forward:
+    """Runs an encoder, in lower precision where that is faster, in smaller batches where memory is short.
+
+    Args:
+        encoder: Its weights move to the device.
+        dtype: Precision of the forward pass: ``"float32"``, ``"bfloat16"``, ``"float16"``; ``"auto"`` is float32 on
+            the CPU, else bfloat16 or, where the device has none, float16. Weights and vectors are float32.
+        device: Where it runs; default the device of this process.
+
+    Attributes:
+        device: Where it runs.
+        dtype: Name of the precision.
+
+    Raises:
+        ValueError: If ``dtype`` is unknown.
+    """
+
+    def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
+        if dtype != "auto" and dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
+        self.encoder = encoder
+        self.device = torch.device(device or this_process().device)
+        if dtype == "auto":
+            half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
+            dtype = "float32" if self.device.type == "cpu" else half
+        self.dtype = dtype
+        self._limit: int | None = None
+        if encoder.model is not None:
+            encoder.model.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, prepared: Prepared, n: int) -> NDArray[np.float32]:
+        """Vectors of prepared rows.
+
+        Args:
+            prepared: Batches of the rows.
+            n: Number of rows, at least 1.
+
+        Returns:
+            float32, shape ``(n, dim)``; the weighted mean where a row has several inputs.
+        """
+        vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)])
+        positions = torch.from_numpy(np.concatenate([batch.positions for batch in prepared.batches]))
+        weights = torch.from_numpy(np.concatenate([batch.weights for batch in prepared.batches]))
+        positions, weights = positions.to(vectors.device), weights.to(vectors.device)
+        sums = torch.zeros(n, vectors.shape[1], device=vectors.device)
+        sums.index_add_(0, positions, vectors * weights[:, None])
+        total = torch.zeros(n, device=vectors.device).index_add_(0, positions, weights)
+        mean: NDArray[np.float32] = (sums / total[:, None]).cpu().numpy()
+        return mean
+
+    def _run(self, inputs: Any) -> list[torch.Tensor]:
+        size = _size(inputs)
+        if self._limit is not None and size > self._limit:
+            return self._halves(inputs, size)
+        try:
+            return [self._vectors(inputs)]
+        except RuntimeError as error:
+            if size == 1 or not should_reduce_batch_size(error):
+                raise
+        clear_device_cache(garbage_collection=True)
+        self._limit = size // 2
+        logger.warning("Out of memory with %d inputs at once: going on with %d.", size, self._limit)
+        return self._halves(inputs, size)
+
+    def _halves(self, inputs: Any, size: int) -> list[torch.Tensor]:
+        half = (size + 1) // 2
+        return self._run(_slice(inputs, 0, half)) + self._run(_slice(inputs, half, size))
+
+    def _vectors(self, inputs: Any) -> torch.Tensor:
+        with torch.autocast(self.device.type, DTYPES[self.dtype], enabled=self.dtype != "float32"):
+            vectors = self.encoder.encode(self._to_device(inputs))
+        return vectors.float()
+
+    def _to_device(self, inputs: Any) -> Any:
+        if isinstance(inputs, dict):
+            return {name: self._to_device(value) for name, value in inputs.items()}
+        if isinstance(inputs, np.ndarray):
+            inputs = torch.from_numpy(inputs)
+        return inputs.to(self.device, non_blocking=True) if isinstance(inputs, torch.Tensor) else inputs
+
+
+def _size(inputs: Any) -> int:
+    return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
+
+
+def _slice(inputs: Any, start: int, stop: int) -> Any:
+    if isinstance(inputs, dict):
+        return {name: value[start:stop] for name, value in inputs.items()}
+    return inputs[start:stop]

@@ -1,0 +1,9 @@
+from .difficulty import difficulty_of as difficulty_of
+from .model_card import DIFFICULTIES as DIFFICULTIES
+from .model_card import space_text as space_text
+from .points import Points as Points
+from .points import fit_space as fit_space
+from .prototypes import rows_by_class as rows_by_class
+from .score import add_difficulty as add_difficulty
+from .scorer import DifficultyScorer as DifficultyScorer
+from .scorer import Scores as Scores

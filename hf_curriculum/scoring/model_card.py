@@ -1,0 +1,81 @@
+"""The model card of a stored scorer."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_CARD = """\
+---
+library_name: hf-curriculum
+tags:
+- curriculum-learning
+- data-selection
+- clustering
+---
+
+# Difficulty scorer
+
+Prototypes (k-means centroids of embeddings) that score rows for curriculum learning: a row near its prototype is easy,
+one far from it is hard. It scores other splits and streams by the same measure.
+
+| | |
+|---|---|
+| Prototypes | {k}{classes} |
+| Embeddings | {dim} numbers a row{space} |
+| Difficulty | {difficulty} |
+| Davies-Bouldin index | {index} |
+| hf-curriculum | {version} |
+
+## Use
+
+```python
+from hf_curriculum import DifficultyScorer
+
+scorer = DifficultyScorer.from_pretrained("{source}")
+difficulty = scorer.score(embeddings{labels}).difficulty  # of the same encoder, shape (N, {dim})
+```
+
+## Fitted on
+
+{trained_on}
+"""
+DIFFICULTIES = {
+    "minmax": "distance to the prototype, from 0 (lowest of the cluster) to 1 (highest)",
+    "rank": "rank of the distance in the cluster, from 0 to 1",
+    None: "distance to the prototype as it is",
+}
+
+
+def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
+    """The card, Markdown with its metadata in front.
+
+    Args:
+        config: As :func:`hf_curriculum.scoring.scorer_files.write` takes it.
+        repo_id: Where it will be found; default a placeholder.
+    """
+    labels, index = config["centroid_labels_"], config["davies_bouldin_"]
+    space = space_text(config)
+    return _CARD.format(
+        k=config["sizes"][0],
+        classes=f" in {len(set(labels))} classes" if labels else "",
+        dim=config["dim"],
+        space=f", {space}" if space else "",
+        difficulty=DIFFICULTIES[config["normalize"]],
+        index="none" if index is None else f"{float(index):.4g}",
+        version=config["version"],
+        source=repo_id or "USER/NAME",
+        labels=", labels" if labels else "",
+        trained_on=_origin(config["trained_on"]),
+    )
+
+
+def space_text(config: Mapping[str, Any]) -> str:
+    """What is done to embeddings before they are compared, from ``standardize`` and ``l2_normalize``; may be empty."""
+    steps = (("standardised", config.get("standardize")), ("brought to length 1", config.get("l2_normalize")))
+    return " and ".join(step for step, on in steps if on)
+
+
+def _origin(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return "Embeddings whose origin was not given."
+    return f"Embeddings with this record:\n\n```json\n{json.dumps(record, indent=2)}\n```"

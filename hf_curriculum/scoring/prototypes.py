@@ -1,0 +1,94 @@
+"""One clustering of the rows: where its prototypes are, and how far from each its rows lie."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hf_curriculum.scoring.difficulty import fit_normalizer
+from hf_curriculum.scoring.kmeans import assign, davies_bouldin
+from hf_curriculum.scoring.points import Points
+
+_TINY_CLUSTER = 0.25  # of the mean size
+_ENOUGH = 16  # rows that are a prototype's due, however large the others are
+_FEW = 20_000
+Labels = NDArray[Any] | None
+FindCentroids = Callable[[Points, int], torch.Tensor]
+"""From points and the highest number of clusters to centroids, float32, shape ``(K, dim)``."""
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """The prototypes of a clustering.
+
+    Attributes:
+        centroids: float32, shape ``(K, dim)``.
+        quantiles: Of the distances to each, shape ``(K, Q)``; from
+            :func:`hf_curriculum.scoring.difficulty.fit_normalizer`.
+        labels: Class of each, shape ``(K,)``; ``None`` if there are no classes.
+        davies_bouldin: Index of the clustering, the mean over the classes; ``None`` for one cluster.
+        outliers: Rows in clusters that are too small for a prototype.
+    """
+
+    centroids: torch.Tensor
+    quantiles: NDArray[np.float32]
+    labels: Labels = None
+    davies_bouldin: float | None = None
+    outliers: int = 0
+
+    @classmethod
+    def fit(cls, points: Points, labels: Labels, find: FindCentroids, normalize: str | None) -> "Prototypes":
+        """Cluster the points, or those of each class, of ``n`` of them into at most ``n / 2`` clusters."""
+        if labels is None:
+            return cls._of_class(points, find(points, len(points)), normalize)
+        classes, members = rows_by_class(labels)
+        found = []
+        for rows in members:
+            own = points.select(rows)
+            own = own.held() if rows.size <= _FEW else own
+            found.append(cls._of_class(own, find(own, max(1, rows.size // 2)), normalize))
+        indices = [part.davies_bouldin for part in found if part.davies_bouldin is not None]
+        return cls(
+            torch.cat([part.centroids for part in found]),
+            np.concatenate([part.quantiles for part in found]),
+            np.repeat(classes, [len(part.centroids) for part in found]),
+            float(np.mean(indices)) if indices else None,
+            sum(part.outliers for part in found),
+        )
+
+    @classmethod
+    def _of_class(cls, points: Points, centroids: torch.Tensor, normalize: str | None) -> "Prototypes":
+        cluster, distance = assign(points, centroids)
+        index = davies_bouldin(centroids, cluster, distance) if len(centroids) > 1 else None
+        kept = _with_prototype(np.bincount(cluster, minlength=len(centroids)))
+        inside = kept[cluster]
+        position = np.cumsum(kept) - 1
+        quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), normalize)
+        return cls(centroids[torch.from_numpy(kept)], quantiles, None, index, int(np.sum(~inside)))
+
+    def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Nearest prototype of each point (of its class, if there are classes) and the distance to it."""
+        if labels is None or self.labels is None:
+            return assign(points, self.centroids)
+        cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
+        for label, rows in zip(*rows_by_class(labels), strict=True):
+            own = np.flatnonzero(self.labels == label)
+            found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(own)])
+            cluster[rows] = own[found]
+        return cluster, distance
+
+
+def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    """The classes, and the rows of each, ascending."""
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return classes, np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+
+
+def _with_prototype(counts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Clusters that have rows enough to have a prototype; all that have rows if none has enough."""
+    there = counts > 0
+    large = counts > max(1, min(_TINY_CLUSTER * counts[there].mean(), _ENOUGH))
+    return large if large.any() else there

@@ -1,0 +1,189 @@
+"""add_difficulty: embed, cluster, normalise, in a row."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict
+
+from hf_curriculum._version import __version__
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    EMBEDDING,
+    add_columns,
+    as_dataset,
+    fit_split,
+    provenance,
+    read_embeddings,
+    read_labels,
+    score_features,
+    splits_of,
+)
+from hf_curriculum.embedding import AnyDataset, add_embeddings
+from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
+
+logger = logging.getLogger(__name__)
+_NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
+
+
+def add_difficulty(
+    dataset: AnyDataset,
+    model_id: str | Callable[..., Any] | None = None,
+    *,
+    n_clusters: int | None = None,
+    cluster_range: tuple[int, int] | None = None,
+    label_column: str | None = None,
+    normalize: str | None = "minmax",
+    seed: int = 42,
+    scorer: DifficultyScorer | None = None,
+    embedding_column: str = EMBEDDING,
+    **embedding_options: Any,
+) -> AnyDataset:
+    """Score each row by its distance to the prototype of its cluster.
+
+    Under ``accelerate launch`` all processes call it: they divide the work, and each returns the whole dataset.
+
+    Args:
+        dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
+            prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
+        model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
+        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
+            index.
+        cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
+        label_column: Cluster inside each class of this column. Labels that may be wrong want ``n_clusters=1``: with
+            more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
+        normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
+        seed: Seed of k-means. Default 42.
+        scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
+            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
+            ``seed``.
+        embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
+        **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
+
+    Returns:
+        The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
+        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]).
+
+    Raises:
+        TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
+        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, or embeddings
+            or labels that a fitted ``scorer`` does not know.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> dataset = Dataset.from_dict({"embedding": [[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.2]]})
+        >>> add_difficulty(dataset, n_clusters=2).column_names
+        ['embedding', 'cluster', 'distance', 'difficulty']
+    """
+    if scorer is None:
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
+        raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
+    dataset = as_dataset(dataset)
+    splits = splits_of(dataset)
+    labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
+    _check_rows(splits, labels, scorer)
+    if model_id is not None:
+        dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
+        splits = splits_of(dataset)
+    elif embedding_options:
+        raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
+    embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
+    reference = fit_split(splits)
+    encoder = provenance(splits[reference], embedding_column)
+    if scorer.is_fitted:
+        _check_encoder(scorer.trained_on_, encoder)
+    else:
+        blocks, there = embeddings[reference]
+        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], there), encoder)
+    scored = {}
+    for name, split in splits.items():
+        blocks, there = embeddings[name]
+        if not there.all():
+            logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
+        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
+        scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
+    return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+
+
+def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
+    """Raise if the rows cannot be fitted or scored, before any is embedded."""
+    reference = fit_split(splits)
+    if not scorer.is_fitted:
+        scorer.check_rows(len(splits[reference]))
+    for values in labels.values():
+        if scorer.is_fitted:
+            scorer.check_labels(values)
+        elif values is not None:
+            require_seen(values, labels[reference])
+
+
+def _of_rows(labels: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[there]
+
+
+def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
+    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
+    if not trained_on or not encoder:
+        return
+    differing = [
+        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
+        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
+        if trained_on.get(name) != encoder.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The scorer was fitted on other embeddings: {'; '.join(differing)}. Its prototypes mean nothing for "
+            "these: embed as it was done there, or fit a new scorer."
+        )
+
+
+def _add_scores(
+    dataset: Dataset,
+    scorer: DifficultyScorer,
+    scores: Scores,
+    there: np.ndarray,
+    embedding_column: str,
+    label_column: str | None,
+) -> Dataset:
+    record = {
+        "embedding": provenance(dataset, embedding_column),
+        "n_clusters": scorer.n_clusters_,
+        "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
+        "outliers": scorer.outliers_,
+        "davies_bouldin": _number(scorer.davies_bouldin_),
+        "davies_bouldin_curve": {str(k): _number(index) for k, index in scorer.davies_bouldin_curve_.items()},
+        "label_column": label_column,
+        "normalize": scorer.normalize,
+        "standardize": scorer.standardize,
+        "l2_normalize": scorer.l2_normalize,
+        "seed": scorer.seed,
+        "repeats": scorer.repeats,
+        "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
+        "version": __version__,
+    }
+    columns = {
+        name: _with_nulls(values, there)
+        for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
+    }
+    return add_columns(dataset, columns, score_features(record))
+
+
+def _number(index: float | None) -> float | None:
+    """What JSON can hold of it: an infinite index, of clusters that coincide, is as good as none."""
+    return index if index is not None and math.isfinite(index) else None
+
+
+def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:
+    """The values in the rows that are there, null in the others."""
+    if there.all():
+        return pa.array(values)
+    spread = np.zeros(there.size, values.dtype)
+    spread[there] = values
+    return pa.array(spread, mask=~there)

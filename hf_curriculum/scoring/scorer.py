@@ -1,0 +1,387 @@
+"""DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from hf_curriculum._version import __version__
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
+from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
+from hf_curriculum.scoring.points import Points, Space, fit_space
+from hf_curriculum.scoring.pretrained import Shareable
+from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.scorer_files import plain_config, plain_labels
+
+logger = logging.getLogger(__name__)
+_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of ``N`` rows.
+
+    Attributes:
+        cluster: Index of the nearest centroid, int32, shape ``(N,)``.
+        distance: Distance to it in the space of the standardised embeddings, float32, shape ``(N,)``.
+        difficulty: Distance normalised inside the cluster, 0 = prototype, float32 in [0, 1], shape ``(N,)``.
+        outside: Rows whose distance is outside the range that their cluster had in ``fit``, and so clipped.
+    """
+
+    cluster: NDArray[np.int32]
+    distance: NDArray[np.float32]
+    difficulty: NDArray[np.float32]
+    outside: int
+
+
+class DifficultyScorer(Shareable):
+    """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
+
+    A cluster of one row, or of at most a quarter of the mean cluster's rows and 16, has no prototype, since an outlier
+    that owns a cluster would be at distance 0 of it: its rows are scored against the nearest other prototype, at the
+    end of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
+
+    Args:
+        n_clusters: Number of clusters K; with labels, in each class. ``None`` chooses it by the lowest Davies-Bouldin
+            index.
+        cluster_range: Inclusive range ``(low, high)`` of the K to try; ``None`` takes a geometric grid up to
+            ``sqrt(N)``. Not together with ``n_clusters``.
+        normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None`` (difficulty is the distance).
+        standardize: Bring each dimension to mean 0 and standard deviation 1 first. Default ``True``.
+        l2_normalize: Then bring each embedding to length 1. Default ``True``.
+        seed: Seed of k-means. Default 42.
+        repeats: Clusterings, each from a seed of its own, whose difficulties are averaged: single ones agree on the
+            order of the rows less than one would wish (docs/scorer.md). Default 1, as in the paper.
+        clusterer: A scikit-learn estimator with ``cluster_centers_``, such as ``MiniBatchKMeans(100)``, instead of our
+            k-means; it gets all embeddings in memory. Not together with ``n_clusters`` or ``cluster_range``.
+
+    Raises:
+        ValueError: If an option is outside its range.
+
+    Example:
+        >>> embeddings = np.random.default_rng(0).normal(size=(100, 8))
+        >>> scorer = DifficultyScorer(n_clusters=4).fit(embeddings)
+        >>> scorer.score(embeddings).difficulty.shape
+        (100,)
+
+    Saving::
+
+        scorer.save_pretrained("scorer")  # or scorer.push_to_hub("me/scorer")
+        scorer = DifficultyScorer.from_pretrained("scorer")  # or "me/scorer"
+
+    Source:
+        Lin et al., CVPR 2025, section 3: prototypes are the rows nearest to the k-means centroids.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int | None = None,
+        cluster_range: tuple[int, int] | None = None,
+        normalize: str | None = "minmax",
+        standardize: bool = True,
+        l2_normalize: bool = True,
+        seed: int = 42,
+        repeats: int = 1,
+        clusterer: Any = None,
+    ) -> None:
+        if normalize not in NORMALIZATIONS:
+            raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
+        if n_clusters is not None and n_clusters < 1:
+            raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
+        if cluster_range is not None and not _is_range(cluster_range):
+            raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {repeats}.")
+        if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
+            raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
+        self.n_clusters = n_clusters
+        self.cluster_range = cluster_range
+        self.normalize = normalize
+        self.standardize = standardize
+        self.l2_normalize = l2_normalize
+        self.seed = int(seed)
+        self.repeats = repeats
+        self.clusterer = clusterer
+
+    def check_rows(self, n: int) -> None:
+        """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for."""
+        wanted = self.n_clusters or (self.cluster_range or (1, 1))[0]
+        if wanted > n:
+            raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
+
+    def check_labels(self, labels: NDArray[Any] | None) -> None:
+        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes."""
+        if labels is None and self.centroid_labels_ is not None:
+            raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
+        if labels is not None and self.centroid_labels_ is None:
+            raise ValueError("The scorer was fitted without labels: leave the labels of these rows out.")
+        if labels is not None and self.centroid_labels_ is not None:
+            require_seen(labels, self.centroid_labels_)
+
+    def fit(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> "DifficultyScorer":
+        """Learn the centroids, and the range of distances around each.
+
+        Args:
+            embeddings: Finite numbers, shape ``(N, dim)``; any float type.
+            labels: Class of each row, shape ``(N,)``; clusters are then found inside each class, of ``n`` rows at most
+                ``n / 2``.
+            trained_on: Where the embeddings came from, such as ``provenance(dataset, "embedding")``, for the record
+                of a saved scorer; JSON. Default ``None``, not known.
+
+        Returns:
+            The scorer itself, with ``prototypes_``, one for each of the ``repeats``; and, of the first,
+            ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
+            ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
+            mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
+            with labels).
+
+        Raises:
+            ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
+                match them.
+        """
+        points = _as_points(embeddings)
+        self.check_rows(len(points))
+        self.trained_on_ = None if trained_on is None else dict(trained_on)
+        self.space_ = fit_space(points, self.standardize, self.l2_normalize)
+        points = points.inside(self.space_)
+        classes = None if labels is None else _as_labels(labels, len(points))
+        curves: list[dict[int, float]] = []
+
+        def find(points: Points, most: int) -> torch.Tensor:
+            centroids, curve = self._cluster(points, most, self.seed + len(prototypes))
+            curves.append(curve)
+            return centroids
+
+        prototypes: list[Prototypes] = []
+        for _ in range(self.repeats):
+            prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+        self.prototypes_ = prototypes
+        self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
+        if self.outliers_:
+            logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
+        return self
+
+    def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
+        """Score rows against the fitted prototypes.
+
+        Args:
+            embeddings: Finite numbers, shape ``(N, dim)``, of the encoder that the scorer was fitted on.
+            labels: Class of each row, shape ``(N,)``; needed if the scorer was fitted with labels.
+
+        Returns:
+            Cluster, distance and difficulty of each row; distances outside the range seen in ``fit`` give 0 or 1, and
+            are counted.
+
+        Raises:
+            ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
+        """
+        self._require_fitted()
+        points = _as_points(embeddings)
+        if points.dim != self.centroids_.shape[1]:
+            raise ValueError(
+                f"The scorer was fitted on {self.centroids_.shape[1]} dimensions, got embeddings of {points.dim}."
+            )
+        classes = None if labels is None else _as_labels(labels, len(points))
+        self.check_labels(classes)
+        points = points.inside(self.space_)
+        first, *others = self.prototypes_
+        cluster, distance = first.nearest(points, classes)
+        beyond = count_outside(distance, cluster, first.quantiles)
+        if beyond:
+            logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
+        difficulty = difficulty_of(distance, cluster, first.quantiles)
+        for prototypes in others:
+            near, far = prototypes.nearest(points, classes)
+            difficulty += difficulty_of(far, near, prototypes.quantiles)
+        return Scores(cluster, distance, difficulty / np.float32(len(self.prototypes_)), beyond)
+
+    def __call__(
+        self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
+    ) -> dict[str, Any]:
+        """Scores of some rows, for ``dataset.map(scorer, batched=True)``; streams too.
+
+        Args:
+            batch: Columns of a batch, or one row. Rows whose embedding is null get null scores.
+            embedding_column: Column of the embeddings; pass another by ``fn_kwargs``. Default ``"embedding"``.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``.
+        """
+        rows, single = batch[embedding_column], False
+        labels = batch[label_column] if label_column else None
+        if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
+            rows, labels, single = [rows], None if labels is None else [labels], True
+        there = [i for i, row in enumerate(rows) if row is not None]
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
+        if there:
+            # On the CPU: in a process that `map` has forked, a GPU cannot be used.
+            points = replace(_as_points([rows[i] for i in there]), device=torch.device("cpu"))
+            scores = self.score(points, None if labels is None else [labels[i] for i in there])
+            for name, column in columns.items():
+                for i, value in zip(there, getattr(scores, name), strict=True):
+                    column[i] = value
+        return {name: column[0] for name, column in columns.items()} if single else columns
+
+    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+        """All that makes this scorer, as :mod:`hf_curriculum.scoring.scorer_files` writes it."""
+        self._require_fitted()
+        arrays = {
+            "centroids": torch.cat([prototypes.centroids for prototypes in self.prototypes_]).numpy(),
+            "mean": self.space_.mean.cpu().numpy(),
+            "scale": self.space_.scale.cpu().numpy(),
+            "quantiles": np.concatenate([prototypes.quantiles for prototypes in self.prototypes_]),
+        }
+        labels = [prototypes.labels for prototypes in self.prototypes_ if prototypes.labels is not None]
+        config = {
+            "version": __version__,
+            **{name: getattr(self, name) for name in _OPTIONS},
+            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "dim": self.centroids_.shape[1],
+            "outliers_": self.outliers_,
+            "davies_bouldin_": _plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
+            "sizes": [len(prototypes.centroids) for prototypes in self.prototypes_],
+            "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
+            "trained_on": self.trained_on_,
+        }
+        return arrays, plain_config(config)
+
+    @classmethod
+    def _restored(cls, arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> "DifficultyScorer":
+        if config["cluster_range"] is not None:
+            config["cluster_range"] = tuple(config["cluster_range"])
+        scorer = cls(**{name: config[name] for name in _OPTIONS})
+        # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
+        tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+        labels, index = config["centroid_labels_"], config["davies_bouldin_"]
+        cuts = np.cumsum(config["sizes"])[:-1]
+        parts = zip(
+            tensors["centroids"].tensor_split(cuts.tolist()),
+            np.split(arrays["quantiles"], cuts),
+            [None] * len(config["sizes"]) if labels is None else np.split(np.asarray(labels), cuts),
+            strict=True,
+        )
+        first, *others = (Prototypes(*part) for part in parts)
+        first = replace(first, davies_bouldin=None if index is None else float(index), outliers=config["outliers_"])
+        scorer.prototypes_ = [first, *others]
+        scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
+        scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
+        scorer.trained_on_ = config["trained_on"]
+        return scorer
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are prototypes to score by."""
+        return hasattr(self, "davies_bouldin_curve_")
+
+    @property
+    def centroids_(self) -> torch.Tensor:
+        """Prototypes of the first clustering, float32, shape ``(K, dim)``."""
+        return self.prototypes_[0].centroids
+
+    @property
+    def centroid_labels_(self) -> NDArray[Any] | None:
+        """Their classes, shape ``(K,)``."""
+        return self.prototypes_[0].labels
+
+    @property
+    def n_clusters_(self) -> int:
+        """Their number ``K``."""
+        return len(self.centroids_)
+
+    @property
+    def davies_bouldin_(self) -> float | None:
+        """Their index."""
+        return self.prototypes_[0].davies_bouldin
+
+    @property
+    def outliers_(self) -> int:
+        """Rows of ``fit`` in clusters that were too small for a prototype."""
+        return self.prototypes_[0].outliers
+
+    def _require_fitted(self) -> None:
+        if not self.is_fitted:
+            raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
+
+    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float]]:
+        """At most so many centroids, and the index of each number that was tried."""
+        if self.clusterer is not None:
+            return _centers_of(self.clusterer, points, most, seed), {}
+        k = self.n_clusters
+        curve: dict[int, float] = {}
+        if k is None:
+            k, curve = choose_k(points, self._candidates(len(points)), seed) if len(points) > 2 else (1, {})
+        return kmeans(points, min(k, most), seed), curve
+
+    def _candidates(self, n: int) -> list[int]:
+        if self.cluster_range is None:
+            return cluster_grid(n)
+        low, high = self.cluster_range
+        # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
+        return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
+
+
+def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
+    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on."""
+    unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
+    if unseen:
+        raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
+
+
+def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
+    """Centroids that a scikit-learn estimator finds; it is not changed itself."""
+    estimator = clone(clusterer)
+    if hasattr(estimator, "n_clusters"):
+        estimator.set_params(n_clusters=min(estimator.n_clusters, most))
+    if getattr(estimator, "random_state", 0) is None:
+        estimator.set_params(random_state=seed)
+    centers = estimator.fit(points.all().cpu().numpy()).cluster_centers_
+    return torch.from_numpy(np.asarray(centers, np.float32))
+
+
+def _as_points(embeddings: ArrayLike | Points) -> Points:
+    if isinstance(embeddings, Points):
+        return embeddings
+    if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
+        embeddings = embeddings.float()
+    matrix = np.asarray(embeddings)
+    if matrix.dtype not in (np.float16, np.float32, np.float64):
+        matrix = matrix.astype(np.float32)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
+    require_finite(matrix, "embeddings")
+    return Points.of([matrix])
+
+
+def _plain_index(value: float | None) -> float | str | None:
+    """A Davies-Bouldin index as JSON holds it, which has no infinity."""
+    return "inf" if value is not None and np.isinf(value) else value
+
+
+def _is_range(value: object) -> bool:
+    """Two integers, of which the first is 2 or more and the second no less."""
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and all(isinstance(k, int | np.integer) for k in value)
+        and 2 <= value[0] <= value[1]
+    )
+
+
+def _as_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
+    array = np.asarray(labels)
+    if array.shape != (n,):
+        raise ValueError(f"labels must be one a row, shape ({n},), got shape {array.shape}.")
+    return array

@@ -1,0 +1,1 @@
+from .push import push_scored as push_scored

@@ -1,0 +1,5 @@
+"""From difficulties to the rows of a training step: schedule, temperature, draws, sampler, trainer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,14 @@
+from .bins import difficulty_bins as difficulty_bins
+from .bins import ordered as ordered
+from .config import UNIFORM_FRACTION as UNIFORM_FRACTION
+from .config import CurriculumConfig as CurriculumConfig
+from .sampler import CurriculumSampler as CurriculumSampler
+from .schedule import check_difficulty as check_difficulty
+from .schedule import curriculum_weights as curriculum_weights
+from .schedule import effective_fraction as effective_fraction
+from .schedule import planned_fraction as planned_fraction
+from .schedule import solve_temperature as solve_temperature
+from .temperature import TemperatureSolver as TemperatureSolver
+from .trainer import CurriculumMixin as CurriculumMixin
+from .trainer import CurriculumSeq2SeqTrainer as CurriculumSeq2SeqTrainer
+from .trainer import CurriculumTrainer as CurriculumTrainer

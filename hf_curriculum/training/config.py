@@ -1,0 +1,142 @@
+"""How training moves from prototypes to the whole dataset."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, SupportsFloat
+
+UNIFORM_FRACTION = 1 - 1 / math.e
+"""Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
+SCHEDULES = ("cosine", "linear", "root", "step")
+ORDERS = ("easy_first", "hard_first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """Settings of a curriculum; frozen, and checked when it is made.
+
+    Attributes:
+        initial_fraction: Effective fraction of the dataset at step 0, in ``(0, 1 - 1/e]``. Default 0.3.
+        final_fraction: Effective fraction at the end of the warm-up, in ``[initial_fraction, 1 - 1/e]``.
+            Default ``1 - 1/e``, the share that uniform sampling covers.
+        warmup_steps: Optimiser steps until the distribution is uniform. An ``int`` counts steps; a ``float`` in
+            ``(0, 1]`` is a share of the training. Default 0.5, half of the training.
+        schedule: Shape of the rise from initial to final fraction: ``"cosine"`` (default, the paper),
+            ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
+            the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
+            ``[0, 1]`` to the share of the rise that is done, in ``[0, 1]``.
+        order: ``"easy_first"`` (default) or ``"hard_first"``.
+        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``.
+        seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
+
+    Raises:
+        ValueError: If a value is outside its range; the message says what to pass instead.
+
+    Example:
+        >>> CurriculumConfig(initial_fraction=0.2, warmup_steps=1000).schedule
+        'cosine'
+
+    Source:
+        Lin et al., "From Prototypes to General Distributions", CVPR 2025, arXiv 2411.10685.
+    """
+
+    initial_fraction: float = 0.3
+    final_fraction: float = UNIFORM_FRACTION
+    warmup_steps: int | float = 0.5
+    schedule: str | Callable[[float], float] = "cosine"
+    order: str = "easy_first"
+    difficulty_column: str = "difficulty"
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.initial_fraction <= UNIFORM_FRACTION:
+            raise ValueError(
+                f"initial_fraction must be in (0, {UNIFORM_FRACTION:.3f}], got {self.initial_fraction}. "
+                "1 - 1/e = 0.632 is what uniform sampling covers; use 0.3 for the paper's curriculum."
+            )
+        if not self.initial_fraction <= self.final_fraction <= UNIFORM_FRACTION:
+            raise ValueError(
+                f"final_fraction must be in [initial_fraction = {self.initial_fraction}, {UNIFORM_FRACTION:.3f}], "
+                f"got {self.final_fraction}."
+            )
+        self._check_warmup()
+        if callable(self.schedule):
+            self._check_shape(self.schedule)
+        elif self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
+        if self.order not in ORDERS:
+            raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+
+    @staticmethod
+    def _check_shape(shape: Callable[[float], float]) -> None:
+        for progress in (i / 100 for i in range(101)):
+            share = shape(progress)
+            if not isinstance(share, SupportsFloat) or not 0 <= float(share) <= 1:
+                raise ValueError(
+                    f"schedule({progress}) returned {share!r}; a schedule maps progress in [0, 1] to the share of the "
+                    "rise from initial_fraction to final_fraction that is done, also in [0, 1]."
+                )
+
+    def _check_warmup(self) -> None:
+        steps = self.warmup_steps
+        if isinstance(steps, bool) or not isinstance(steps, int | float) or not steps > 0:
+            raise ValueError(
+                f"warmup_steps must be positive, got {steps!r}. Pass a number of optimiser steps (int) or a share of "
+                "the training (float in (0, 1]). To train without a curriculum, use Trainer."
+            )
+        if isinstance(steps, float) and steps > 1:
+            raise ValueError(
+                f"warmup_steps={steps} is a float, so a share of the training, and must be at most 1. "
+                f"For {steps:g} optimiser steps pass an int."
+            )
+
+    def resolve_warmup(self, total_steps: int | None) -> int:
+        """Length of the warm-up in optimiser steps, at least 1.
+
+        Args:
+            total_steps: Optimiser steps of the whole training; needed when ``warmup_steps`` is a share.
+
+        Returns:
+            ``warmup_steps``, or that share of ``total_steps`` rounded to the nearest step.
+
+        Raises:
+            ValueError: If ``warmup_steps`` is a share and ``total_steps`` is ``None``.
+        """
+        if isinstance(self.warmup_steps, int):
+            return self.warmup_steps
+        if total_steps is None:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} is a share of the training: pass total_steps, "
+                "or give warmup_steps as an int."
+            )
+        return max(1, round(self.warmup_steps * total_steps))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, ready for JSON; a schedule of your own stands as its name."""
+        values = asdict(self)
+        if callable(self.schedule):
+            values["schedule"] = getattr(self.schedule, "__qualname__", repr(self.schedule))
+        return values
+
+    def to_json(self) -> str:
+        """All fields as one JSON object."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "CurriculumConfig":
+        """The config with these values; fields left out keep their defaults.
+
+        Raises:
+            ValueError: If a name is not a field of the config.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"Unknown curriculum settings {unknown}; known are {known}.")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CurriculumConfig":
+        """The config that :meth:`to_json` wrote."""
+        return cls.from_dict(json.loads(text))

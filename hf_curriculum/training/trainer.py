@@ -1,0 +1,327 @@
+"""Put a curriculum in front of ``transformers.Trainer``."""
+
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from datasets import Dataset
+from torch.utils.data import BatchSampler, Sampler
+from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
+
+from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
+from hf_curriculum.training.checkpoint import load_weights, renames_weights
+from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.coverage import Coverage
+from hf_curriculum.training.lengths import read_lengths
+from hf_curriculum.training.sampler import CurriculumSampler
+from hf_curriculum.training.schedule import planned_fraction
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _Base  # whose attributes the mixin uses
+else:
+    _Base = object
+
+logger = logging.getLogger(__name__)
+_STATE = "curriculum"
+_ORDERS_OF_ROWS = {  # the first is the default
+    "train_sampling_strategy": ("random", "group_by_length"),
+    "batch_sampler": ("batch_sampler",),  # of Sentence Transformers
+}
+
+
+class CurriculumMixin(_Base):
+    """Draws the training rows of any ``Trainer`` subclass by a curriculum; list it before that class.
+
+    ``class MyTrainer(CurriculumMixin, Seq2SeqTrainer): ...`` is a whole integration. An epoch has as many steps as a
+    plain ``Trainer`` would take, all with full batches. With ``group_by_length`` (transformers 4) or
+    ``train_sampling_strategy="group_by_length"`` (5), the rows that 32 steps draw are batched by length.
+
+    Every training log gains, of the step just trained, ``curriculum/effective_fraction`` and, during the warm-up,
+    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before; and the share of
+    distinct rows drawn since the start of the training, ``curriculum/distinct_fraction`` as measured,
+    ``curriculum/planned_distinct_fraction`` as the schedule expects it.
+
+    A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
+    curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
+
+    Args:
+        curriculum: The curriculum; default ``CurriculumConfig()``. All other arguments go to the next class.
+        allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
+
+    Attributes:
+        curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
+
+    Raises:
+        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
+            has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
+            batches without a sampler.
+        ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
+            for another order of rows, or to pack them.
+    """
+
+    train_dataset: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
+        owner = next((base for base in behind if "_get_train_sampler" in vars(base)), None)
+        if owner is None and issubclass(cls, Trainer):
+            raise TypeError(f"List CurriculumMixin first: class {cls.__name__}(CurriculumMixin, ...).")
+        if owner not in (None, Trainer):
+            raise TypeError(
+                f"CurriculumMixin cannot stand in front of {owner.__module__}.{owner.__qualname__}, which chooses the "
+                "rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this to "
+                "transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
+            )
+
+    def __init__(
+        self,
+        *args: Any,
+        curriculum: CurriculumConfig | None = None,
+        allow_changed_resume: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.curriculum = curriculum or CurriculumConfig()
+        self.allow_changed_resume = allow_changed_resume
+        self.curriculum_sampler: _TrainerSampler | None = None
+        super().__init__(*args, **kwargs)
+        self._check_arguments()
+        if self.train_dataset is not None:
+            require_dataset(self.train_dataset)
+            read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        self.add_callback(_Resume(self))
+
+    def _check_arguments(self) -> None:
+        if getattr(self.args, "packing", False):
+            raise ValueError(
+                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. "
+                "To save padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
+                "group_by_length=True (4)."
+            )
+        for option, choices in _ORDERS_OF_ROWS.items():
+            if (value := getattr(self.args, option, choices[0])) not in choices:
+                raise ValueError(
+                    f"The curriculum decides which rows a batch holds: {option}={value!r} cannot be combined with it. "
+                    f"Set it to one of {list(choices)}."
+                )
+
+        if self.accelerator.use_stateful_dataloader and self.args.dataloader_num_workers:
+            # The rows of the first epoch would be those of step 0, or of the training before (accelerate issue 4204).
+            raise ValueError(
+                "With use_stateful_dataloader, accelerate starts the workers before the checkpoint is read, so a "
+                "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
+                "use_stateful_dataloader off: the curriculum resumes exactly without it."
+            )
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
+        # `self.train_dataset` still has it, with the rows in the same order.
+        self._difficulty = read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        steps_per_epoch = self._steps_per_epoch(self._difficulty.size)
+        total_steps = self.args.max_steps
+        if total_steps <= 0:
+            total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
+        total_batch_size = self._total_batch_size()
+        self.curriculum_sampler = _TrainerSampler(
+            self,
+            self._difficulty,
+            self.curriculum,
+            total_batch_size=total_batch_size,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            lengths=self._lengths(),
+            micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
+        )
+        self._coverage = Coverage(self.curriculum_sampler)
+        return self.curriculum_sampler
+
+    def preprocess_dataset(self, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Training and evaluation data without the scores: the hook of Sentence Transformers' trainers.
+
+        They take every column as an input of the model. A difficulty column that is the label stays.
+        """
+        dataset = super().preprocess_dataset(dataset, *args, **kwargs)
+        scores = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        return hide_columns(dataset, scores)
+
+    def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
+        """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers."""
+        if dataset is not self.train_dataset:
+            return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
+        return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
+        # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
+        # transformers 5 has saved under others, MAE's among them (transformers issue 48805).
+        if self.is_fsdp_enabled or not renames_weights(self.model):
+            return super()._load_from_checkpoint(resume_from_checkpoint, *args)
+        return load_weights(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not renames_weights(self.model):
+            return super()._load_best_model()
+        return load_weights(self.model, self.state.best_model_checkpoint)
+
+    def _lengths(self) -> np.ndarray | None:
+        if not (
+            getattr(self.args, "group_by_length", False)
+            or getattr(self.args, "train_sampling_strategy", "random") == "group_by_length"
+        ):
+            return None
+        inputs = getattr(self.processing_class, "model_input_names", ["input_ids"])
+        return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log ``logs`` as ``Trainer`` does; training logs gain the state of the curriculum."""
+        if self.curriculum_sampler is not None and "loss" in logs:
+            logs |= self._curriculum_logs(self.curriculum_sampler)
+        super().log(logs, *args, **kwargs)
+
+    def _curriculum_logs(self, sampler: CurriculumSampler) -> dict[str, float]:
+        step = self.state.global_step - 1
+        logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
+        temperature = sampler.temperature(step)
+        if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
+            logs["curriculum/temperature"] = temperature
+        rows = self._coverage.advance(step + 1)
+        if rows.size and np.ma.count(difficulty := self._difficulty[rows]):
+            logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
+        logs["curriculum/distinct_fraction"] = self._coverage.measured
+        logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
+        self.state.stateful_callbacks.setdefault(_STATE, {})["coverage"] = self._coverage.state()
+        return logs
+
+    def _total_batch_size(self) -> int:
+        """Rows that all processes together take in one optimiser step."""
+        total = int(self.get_total_train_batch_size(self.args))
+        return total // self.accelerator.num_processes if self.accelerator.split_batches else total
+
+    def _steps_per_epoch(self, rows: int) -> int:
+        """Optimiser steps that a plain ``Trainer`` takes for one pass over ``rows``."""
+        batches = rows * self.args.gradient_accumulation_steps / self._total_batch_size()
+        whole = math.floor(batches) if self.args.dataloader_drop_last else math.ceil(batches)
+        return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
+
+
+class _TrainerSampler(CurriculumSampler):
+    """Starts where its trainer stands.
+
+    The trainer's own step is the clock, since ``set_epoch`` does not always arrive: with two or more processes, a run
+    resumed inside an epoch wraps the batch sampler twice, and it stops short of the sampler (accelerate 1.15;
+    accelerate pull request 4071).
+    """
+
+    def __init__(self, trainer: CurriculumMixin, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._trainer = trainer
+        self.resumed_step: int | None = None
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch * self.total_batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._trainer.state.global_step
+        # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
+        skipped = step % self.steps_per_epoch if step == self.resumed_step else 0
+        self.resumed_step = None
+        yield from repeat(0, skipped * self.total_batch_size)
+        yield from self._steps(step, step - skipped + self.steps_per_epoch)
+
+
+class _Resume(TrainerCallback):
+    """Keeps the settings of the curriculum in the trainer's state, and compares them when a run resumes."""
+
+    def __init__(self, trainer: CurriculumMixin) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        sampler = self.trainer.curriculum_sampler
+        if sampler is None:
+            raise TypeError(
+                f"{type(self.trainer).__name__} loads its training data without asking for a sampler: the curriculum "
+                "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
+            )
+        if not args.ignore_data_skip:
+            self._check_skip(state.global_step % sampler.steps_per_epoch)
+            sampler.resumed_step = state.global_step
+        settings = _settings(sampler, self.trainer._difficulty)
+        before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
+        changed = _changes(before["settings"], settings)
+        if changed and before["settings"] and not self.trainer.allow_changed_resume:
+            raise ValueError(
+                f"Cannot resume at step {state.global_step}, since the rows of each step would not be those of the "
+                f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
+                "the trainer to go on from this step under the new settings."
+            )
+        if changed:
+            if state.is_world_process_zero:
+                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            self.trainer._coverage = Coverage(sampler, state.global_step)
+        elif "coverage" in before:
+            self.trainer._coverage.restore(before["coverage"])
+        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+
+    def _check_skip(self, steps: int) -> None:
+        accelerator = self.trainer.accelerator
+        if steps and accelerator.num_processes > 1 and accelerator.dispatch_batches and not accelerator.split_batches:
+            # `skip_first_batches` counts the batches of one process, but each dispatched batch takes one for all.
+            raise ValueError(
+                "With dispatch_batches, accelerate skips too few batches of an epoch that is resumed inside, so rows "
+                "would be trained on twice. Pass ignore_data_skip=True: the curriculum then goes on exactly, without "
+                "a skip; or switch dispatch_batches off."
+            )
+
+
+def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:
+    """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
+    settings = {
+        **sampler.config.to_dict(),
+        "warmup_steps": sampler.warmup_steps,
+        "seed": sampler.seed,
+        "rows": sampler.rows,
+        "difficulties": _checksum(difficulty),
+        "total_batch_size": sampler.total_batch_size,
+        "group_by_length": None,
+    }
+    if callable(sampler.config.schedule):
+        planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
+        settings["schedule"] += f" {_checksum(planned)}"
+    if isinstance(sampler.config.warmup_steps, float):
+        settings["total_steps"] = sampler.total_steps
+    if sampler.lengths is not None:
+        settings["group_by_length"] = {
+            "lengths": _checksum(sampler.lengths),
+            "micro_batch_size": sampler.micro_batch_size,
+            "total_steps": sampler.total_steps,
+        }
+    return settings
+
+
+def _changes(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """What is not as before, in words; of the length of the training, only whether it changed the warm-up, a share."""
+    changed = {
+        name: f"{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in settings.items()
+        if before.get(name) != value
+    }
+    length = changed.pop("total_steps", None)
+    if length and "warmup_steps" in changed and "total_steps" in before:
+        changed["warmup_steps"] += f", a share of the training (max_steps or num_train_epochs): {length}"
+    return list(changed.values())
+
+
+def _checksum(array: np.ndarray) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(np.ma.filled(array, -1)).data):08x}"
+
+
+class CurriculumTrainer(CurriculumMixin, Trainer):
+    """A ``transformers.Trainer`` that learns prototypes first."""
+
+
+class CurriculumSeq2SeqTrainer(CurriculumMixin, Seq2SeqTrainer):
+    """A ``transformers.Seq2SeqTrainer`` that learns prototypes first."""

@@ -1,0 +1,73 @@
+"""Rows of a matrix in parts, against the whole matrix."""
+
+import numpy as np
+import pytest
+import torch
+
+from hf_curriculum.scoring.points import Points, Space
+
+MATRIX = np.random.default_rng(0).normal(size=(10_000, 5)).astype(np.float32)
+CUTS = [[], [1], [10, 11, 4000, 9999], list(range(7, 10_000, 7))]
+
+
+def points(cuts=(), dtype=np.float32):
+    return Points.of([block.astype(dtype) for block in np.split(MATRIX, cuts)])
+
+
+@pytest.mark.parametrize("cuts", CUTS, ids=len)
+def test_all_and_chunks_are_the_rows_in_their_order(cuts):
+    assert len(points(cuts)) == 10_000 and points(cuts).dim == 5
+    np.testing.assert_array_equal(points(cuts).all(), MATRIX)
+    chunks = list(points(cuts).chunks())
+    assert len(chunks) > 1
+    np.testing.assert_array_equal(torch.cat(chunks), MATRIX)
+
+
+@pytest.mark.parametrize("cuts", CUTS, ids=len)
+def test_a_selection_of_a_selection_has_the_rows_that_are_meant(cuts):
+    rows = np.flatnonzero(np.random.default_rng(1).random(10_000) < 0.3)
+    first = points(cuts).select(rows)
+    np.testing.assert_array_equal(first.all(), MATRIX[rows])
+    np.testing.assert_array_equal(first.select(slice(5, 900, 2)).all(), MATRIX[rows[5:900:2]])
+    np.testing.assert_array_equal(torch.cat(list(first.chunks())), MATRIX[rows])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8])
+def test_any_type_becomes_float32(dtype):
+    rows = points([3], dtype).all()
+    assert rows.dtype == torch.float32
+    np.testing.assert_array_equal(rows, MATRIX.astype(dtype).astype(np.float32))
+
+
+def test_blocks_that_cannot_be_written_are_left_as_they_are():
+    frozen = MATRIX.copy()
+    frozen.flags.writeable = False
+    space = Space(torch.ones(5), torch.full((5,), 2.0), unit=True)
+    changed = Points.of([frozen]).inside(space)
+    for rows in (changed.all(), *changed.chunks()):
+        rows += 1  # a caller may overwrite what it gets
+    np.testing.assert_array_equal(frozen, MATRIX)
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_a_space_shifts_scales_and_normalises(unit):
+    mean, scale = np.arange(5, dtype=np.float32), np.arange(1, 6, dtype=np.float32)
+    changed = points([17]).inside(Space(torch.from_numpy(mean), torch.from_numpy(scale), unit)).select(slice(10, 30))
+    expected = ((MATRIX.astype(np.float64) - mean) / scale)[10:30]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True) if unit else 1
+    np.testing.assert_allclose(changed.all(), expected, atol=1e-6)
+
+
+def test_a_zero_vector_has_no_direction_and_stays():
+    zero = Points.of([np.zeros((3, 5))]).inside(Space(torch.zeros(5), torch.ones(5), unit=True))
+    assert zero.all().tolist() == [[0] * 5] * 3
+
+
+def test_a_sample_is_rows_in_order_without_repetition_by_the_seed():
+    first, again, other = (points().sample(500, seed).rows for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (np.diff(first) > 0).all() and first.size == 500
+    assert set(first) != set(other)
+    counts = sum(np.bincount(points().sample(500, seed).rows // 1000, minlength=10) for seed in range(40))
+    assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
+    assert points().sample(10_000, 0).rows.size == points().sample(10**9, 0).rows.size == 10_000
