@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hf_curriculum.data import EMBEDDING, read_embeddings
-from hf_curriculum.embedding import EmbeddingJob, Forward, Work
+from hf_curriculum.embedding import ColumnJob, Forward, Work
 from hf_curriculum.encoders import Encoder, Options, Prepared, load_encoder, single_batches
 from hf_curriculum.scoring import Points, fit_space
 
@@ -75,8 +75,8 @@ class PretrainedModelExtractor(FeatureExtractor):
         forward = Forward(_encoder(self.model, self.feature_layer, data_loader), "float32", device)
         numbers = Dataset.from_dict({"input": np.arange(len(rows))})
         with TemporaryDirectory() as folder:  # nothing is kept: a key would have to hash the dataset
-            work = Work(data_loader.batch_size or Work.batch_size, cache_dir=folder)
-            blocks, _ = read_embeddings(EmbeddingJob(numbers, "input", forward, work).run(), EMBEDDING)
+            work = Work(batch_size=data_loader.batch_size or Work.batch_size, cache_dir=folder)
+            blocks, _ = read_embeddings(ColumnJob(numbers, "input", forward, work).run(), EMBEDDING)
             points = Points.of(blocks)
             if self.normalize_features:
                 points = points.inside(fit_space(points, standardize=True, unit=True))

@@ -20,18 +20,24 @@ _ROWS_AT_ONCE = 65_536
 SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
 
 
-def require_column(dataset: Dataset, column: str, *, made_by: str | None = None) -> None:
+def require_column(dataset: Dataset | Collection[str], column: str, *, made_by: str | None = None) -> None:
     """Raise unless ``dataset`` has ``column``; name the columns there are and the call that makes it.
+
+    Args:
+        dataset: The dataset, or the names of its columns.
+        column: The column asked for.
+        made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
         ValueError: If the column is missing.
     """
-    if column in dataset.column_names:
+    names = dataset.column_names if isinstance(dataset, Dataset) else list(dataset)
+    if column in names:
         return
-    close = get_close_matches(column, dataset.column_names, n=1)
+    close = get_close_matches(column, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     remedy = f" Create it with `{made_by}`." if made_by else ""
-    raise ValueError(f"Column {column!r} is not in the dataset (columns: {dataset.column_names}).{hint}{remedy}")
+    raise ValueError(f"Column {column!r} is not in the dataset (columns: {names}).{hint}{remedy}")
 
 
 def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:

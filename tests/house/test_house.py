@@ -16,7 +16,7 @@ GROUND = ["_version", "_optional", "processes"]
 HOUSE = {
     "data": ["columns", "splits", "record", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
-    "embedding": ["forward", "prefetch", "shards", "embedder", "embed"],
+    "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
         "points",
         "kmeans",
