@@ -94,6 +94,8 @@ def test_the_repository_has_the_pictures_that_it_shows_and_no_other():
     shown = {picture.removeprefix(RAW) for picture in pictures(README)}
     shown |= {f"docs/{picture}" for path in ROOT.glob("docs/*.md") for picture in pictures(path)}
     assert set(tracked.stdout.split()) == shown
+    drawn = "benchmarks/evidence/results/why/curves-loss.png"
+    assert subprocess.run(["git", "check-ignore", "-q", drawn], cwd=ROOT).returncode == 0
 
 
 def test_the_readme_is_short():
