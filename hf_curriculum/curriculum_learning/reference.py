@@ -182,7 +182,7 @@ class CurriculumLearning:
 
         Args:
             filepath: Where to; ``.npy`` is appended where it is missing. See
-                :func:`hf_curriculum.curriculum_learning.weights_file.write_weights` for the format.
+                ``hf_curriculum.curriculum_learning.weights_file.write_weights`` for the format.
 
         Raises:
             ValueError: If nothing is fitted or loaded.
