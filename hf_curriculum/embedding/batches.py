@@ -22,30 +22,29 @@ class MapBatch:
     Args:
         batch: Columns by name: a dictionary of lists, or of the values of one row; an Arrow table or a pandas
             ``DataFrame``.
+        modalities: What the model takes; tells of values without a type which they are.
 
     Attributes:
         single: Whether it is one row (``map`` without ``batched=True``).
     """
 
-    def __init__(self, batch: Any) -> None:
+    def __init__(self, batch: Any, modalities: tuple[str, ...]) -> None:
         self._batch = batch
+        self._modalities = modalities
         self._table = batch.pa_table if isinstance(batch, LazyBatch | LazyRow) else batch
-        self.single = _is_row(batch)
+        self.single = _is_row(batch, modalities)
 
     def __len__(self) -> int:
         if self.single:
             return 1
         return len(next(iter(self._table.values()), [])) if isinstance(self._table, Mapping) else len(self._table)
 
-    def features(self, modalities: tuple[str, ...]) -> Mapping[str, Any]:
-        """Feature types by column: the dataset's own where the batch knows them, else what the values look like.
-
-        Args:
-            modalities: What the model takes: tells of undecoded media which they are.
-        """
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """Feature types by column: the dataset's own where the batch knows them, else what the values look like."""
         if isinstance(self._table, pa.Table):
             return Features.from_arrow_schema(self._table.schema)
-        return {name: _feature_of(self.values(name), modalities) for name in self._batch}
+        return {name: _feature_of(self.values(name), self._modalities) for name in self._batch}
 
     def values(self, column: str) -> list[Any]:
         """The rows of a column."""
@@ -69,7 +68,7 @@ class MapBatch:
         return {name: rows[0] if self.single else rows}
 
 
-def _is_row(batch: Any) -> bool:
+def _is_row(batch: Any, modalities: tuple[str, ...]) -> bool:
     if isinstance(batch, LazyBatch | LazyRow):
         return isinstance(batch, LazyRow)
     if not isinstance(batch, Mapping):
@@ -77,7 +76,8 @@ def _is_row(batch: Any) -> bool:
     values = batch.values()  # of a row they are not all lists of one length
     if not all(isinstance(value, list | tuple | np.ndarray | torch.Tensor) for value in values):
         return True
-    return len({len(value) for value in values}) > 1
+    film = "video" in modalities and any(isinstance(_feature_of([value], ("video",)), List) for value in values)
+    return film or len({len(value) for value in values}) > 1
 
 
 def _feature_of(values: list[Any], modalities: tuple[str, ...]) -> Any:
@@ -86,7 +86,7 @@ def _feature_of(values: list[Any], modalities: tuple[str, ...]) -> Any:
     kinds = {base.__name__ for base in type(value).__mro__}
     if isinstance(value, str):
         return Value("string")
-    if isinstance(value, PILImage):
+    if isinstance(value, PILImage) or "image" in modalities and getattr(value, "ndim", 0) in (2, 3):
         return Image()
     if "AudioDecoder" in kinds or isinstance(value, Mapping) and {"array", "sampling_rate"} <= value.keys():
         return Audio()

@@ -98,6 +98,11 @@ class Embedder:
         )
         self._identities: dict[str | None, str] = {}
         self._start()
+        if self._model.learns:
+            raise ValueError(
+                f"{model_id} learns its words from a whole dataset, which a function of a batch does not see. Use "
+                f"add_embeddings(dataset, {model_id!r}), or choose a text encoder."
+            )
 
     def _start(self) -> None:
         """What each process makes for itself."""
@@ -133,11 +138,11 @@ class Embedder:
             ValueError: If no column or several columns fit, or with ``on_error="raise"`` a row cannot be embedded.
             RuntimeError: If the model fails, or several processes would share one accelerator.
         """
-        given = MapBatch(batch)
+        given = MapBatch(batch, self._modalities)
         if not len(given):
             return given.with_column(self.output_column, pa.array([], pa.list_(pa.float32())))
         numbers, rank = _numbers_and_rank(where, given.single)
-        column, kind = self._find(given.features(self._modalities))
+        column, kind = self._find(given.features)
         embedder = self._embedder(column, kind, rank)
         rows = prepare_rows(embedder.forward.encoder, given.values(column), self._work.batch_size)
         vectors = embedder.embed(rows, numbers)

@@ -70,11 +70,13 @@ class Model:
         modalities: What it can embed; empty if any column will do.
         load: From one of these modalities (or that of the column) to the encoder, on the CPU. Raises a ``ValueError``
             if the model lacks weights, or what prepares its inputs.
+        learns: Whether its encoder learns from the rows of a dataset, and cannot be loaded.
     """
 
     name: str
     modalities: tuple[str, ...]
     load: Callable[[str | None], Encoder]
+    learns: bool = False
 
 
 def find_model(model_id: str | Callable[..., Any], options: Options) -> Model:
@@ -118,7 +120,7 @@ def load_encoder(
     """
     model = find_model(model_id, options)
     column, modality = find_column(dataset.features, model, input_column, options.modality)
-    if model_id != "builtin/tfidf":
+    if not model.learns:
         return model.load(modality), column
     rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _TFIDF_ROWS)).astype(int)
     texts = dataset.with_format(None).select_columns([column]).select(rows)[:][column]
@@ -215,16 +217,7 @@ def _builtin(model_id: str, options: Options) -> Model:
         raise ValueError(f"Unknown model_id {model_id!r}; built-in are {list(NAMES)}.")
     modalities = (BUILTINS[model_id][0] if model_id in BUILTINS else "text",)
     _check_modality(model_id, modalities, options.modality)
-    return Model(model_id, modalities, partial(_load_builtin, model_id))
-
-
-def _load_builtin(model_id: str, of_column: str | None) -> Encoder:
-    if model_id not in BUILTINS:
-        raise ValueError(
-            f"{model_id} learns its words from a whole dataset, which a function of a batch does not see. Use "
-            f"add_embeddings(dataset, {model_id!r}), or choose a text encoder."
-        )
-    return BuiltinEncoder(model_id)
+    return Model(model_id, modalities, lambda _: BuiltinEncoder(model_id), learns=model_id not in BUILTINS)
 
 
 def _check_modality(model_id: str, own: tuple[str, ...], asked: str | None) -> None:
