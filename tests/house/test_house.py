@@ -34,6 +34,7 @@ HOUSE = {
         "temperature",
         "schedule",
         "permutation",
+        "draws",
         "lengths",
         "sampler",
         "coverage",
