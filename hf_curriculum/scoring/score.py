@@ -1,7 +1,6 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ from hf_curriculum.data import (
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
+from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
@@ -157,8 +157,8 @@ def _add_scores(
         "n_clusters": scorer.n_clusters_,
         "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
         "outliers": scorer.outliers_,
-        "davies_bouldin": _number(scorer.davies_bouldin_),
-        "davies_bouldin_curve": {str(k): _number(index) for k, index in scorer.davies_bouldin_curve_.items()},
+        "davies_bouldin": plain_index(scorer.davies_bouldin_),
+        "davies_bouldin_curve": {str(k): plain_index(index) for k, index in scorer.davies_bouldin_curve_.items()},
         "label_column": label_column,
         "normalize": scorer.normalize,
         "standardize": scorer.standardize,
@@ -173,11 +173,6 @@ def _add_scores(
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
     return add_columns(dataset, columns, score_features(record))
-
-
-def _number(index: float | None) -> float | None:
-    """What JSON can hold of it: an infinite index, of clusters that coincide, is as good as none."""
-    return index if index is not None and math.isfinite(index) else None
 
 
 def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:

@@ -10,17 +10,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum._version import __version__
 from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
-from hf_curriculum.scoring.points import Points, Space, fit_space
+from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
-from hf_curriculum.scoring.scorer_files import plain_config, plain_labels
+from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
-_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
 
 
 @dataclass(frozen=True)
@@ -234,51 +232,24 @@ class DifficultyScorer(Shareable):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
-    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """All that makes this scorer, as :mod:`hf_curriculum.scoring.scorer_files` writes it."""
+    def _stored(self) -> StoredScorer:
         self._require_fitted()
-        arrays = {
-            "centroids": torch.cat([prototypes.centroids for prototypes in self.prototypes_]).numpy(),
-            "mean": self.space_.mean.cpu().numpy(),
-            "scale": self.space_.scale.cpu().numpy(),
-            "quantiles": np.concatenate([prototypes.quantiles for prototypes in self.prototypes_]),
-        }
-        labels = [prototypes.labels for prototypes in self.prototypes_ if prototypes.labels is not None]
-        config = {
-            "version": __version__,
-            **{name: getattr(self, name) for name in _OPTIONS},
-            "clusterer": None if self.clusterer is None else repr(self.clusterer),
-            "dim": self.centroids_.shape[1],
-            "outliers_": self.outliers_,
-            "davies_bouldin_": _plain_index(self.davies_bouldin_),
-            "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
-            "sizes": [len(prototypes.centroids) for prototypes in self.prototypes_],
-            "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
-            "trained_on": self.trained_on_,
-        }
-        return arrays, plain_config(config)
+        return StoredScorer(
+            options={name: getattr(self, name) for name in OPTIONS},
+            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            prototypes=self.prototypes_,
+            space=self.space_,
+            davies_bouldin_curve=self.davies_bouldin_curve_,
+            trained_on=self.trained_on_,
+        )
 
     @classmethod
-    def _restored(cls, arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> "DifficultyScorer":
-        if config["cluster_range"] is not None:
-            config["cluster_range"] = tuple(config["cluster_range"])
-        scorer = cls(**{name: config[name] for name in _OPTIONS})
-        # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
-        tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
-        labels, index = config["centroid_labels_"], config["davies_bouldin_"]
-        cuts = np.cumsum(config["sizes"])[:-1]
-        parts = zip(
-            tensors["centroids"].tensor_split(cuts.tolist()),
-            np.split(arrays["quantiles"], cuts),
-            [None] * len(config["sizes"]) if labels is None else np.split(np.asarray(labels), cuts),
-            strict=True,
-        )
-        first, *others = (Prototypes(*part) for part in parts)
-        first = replace(first, davies_bouldin=None if index is None else float(index), outliers=config["outliers_"])
-        scorer.prototypes_ = [first, *others]
-        scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
-        scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
-        scorer.trained_on_ = config["trained_on"]
+    def _restored(cls, stored: StoredScorer) -> "DifficultyScorer":
+        scorer = cls(**stored.options)
+        scorer.prototypes_ = stored.prototypes
+        scorer.space_ = stored.space
+        scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
+        scorer.trained_on_ = stored.trained_on
         return scorer
 
     @property
@@ -363,11 +334,6 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
     return Points.of([matrix])
-
-
-def _plain_index(value: float | None) -> float | str | None:
-    """A Davies-Bouldin index as JSON holds it, which has no infinity."""
-    return "inf" if value is not None and np.isinf(value) else value
 
 
 def _is_range(value: object) -> bool:

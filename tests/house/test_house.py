@@ -10,7 +10,7 @@ import hf_curriculum
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 
-GROUND = ["_version", "_optional", "processes"]
+GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
@@ -22,6 +22,7 @@ HOUSE = {
         "kmeans",
         "difficulty",
         "prototypes",
+        "scorer_config",
         "scorer_files",
         "model_card",
         "pretrained",
