@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hf_curriculum.curriculum_learning.features import FeatureExtractor, PretrainedModelExtractor
 from hf_curriculum.curriculum_learning.weights_file import StoredWeights, read_weights, write_weights
 from hf_curriculum.scoring import DifficultyScorer, difficulty_of, rows_by_class
-from hf_curriculum.training import UNIFORM_FRACTION, TemperatureSolver, difficulty_bins, ordered
+from hf_curriculum.training import UNIFORM_FRACTION, TemperatureSolver, difficulty_bins, ordered, row_weights
 
 __all__ = [
     "CurriculumLearning",
@@ -174,8 +174,8 @@ class CurriculumLearning:
             raise ValueError(f"current_iteration counts from 0, got {current_iteration}.")
         first, last = self.initial_effective_percentage, self.max_effective_ratio
         fraction = min(last, first + (last - first) * current_iteration / warmup)
-        chances = np.exp(-ordered(weights, _ORDERS[strategy]) / self._solver(strategy).temperature(fraction))
-        return (chances / chances.sum()).astype(np.float32)
+        from_first = ordered(weights, _ORDERS[strategy]).astype(np.float64)
+        return row_weights(from_first, float(self._solver(strategy).temperature(fraction))).astype(np.float32)
 
     def save_weights(self, filepath: str | Path) -> None:
         """Save difficulties, number of clusters, features and labels, without pickle.

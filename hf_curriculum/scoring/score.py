@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hf_curriculum._version import __version__
 from hf_curriculum.data import (
@@ -20,6 +20,7 @@ from hf_curriculum.data import (
     provenance,
     read_embeddings,
     read_labels,
+    rejoined,
     score_features,
     splits_of,
 )
@@ -109,7 +110,7 @@ def add_difficulty(
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
         scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
         scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
-    return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+    return rejoined(scored, dataset)
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:

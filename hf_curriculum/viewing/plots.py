@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.data import DIFFICULTY, read_difficulty
-from hf_curriculum.training import CurriculumConfig, check_difficulty, curriculum_weights, planned_fraction
+from hf_curriculum.training import CurriculumConfig, check_difficulty, curriculum_weights, planned_curve
 from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import Content, cut, read_row, shown_column
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _ORANGE = "#2563eb", "#ea580c"
-_LARGEST = 5
+_BLUE = "#2563eb"  # of the report's curves, too
+_ORANGE = "#ea580c"  # stands out from it for the colour-blind
+_LARGEST = 5  # clusters that are shown unless they are named: more than fit a screen tell no more
 
 
 def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" = None) -> "Axes":
@@ -35,8 +36,7 @@ def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" 
     ax = ax or _new_axes()
     warmup = config.resolve_warmup(total_steps)
     steps = np.arange(total_steps + 1)
-    planned = np.where(steps < warmup, planned_fraction(steps, config, warmup), 1 - 1 / np.e)
-    ax.plot(steps, planned, color=_BLUE, linewidth=2)
+    ax.plot(steps, planned_curve(steps, config, total_steps), color=_BLUE, linewidth=2)
     if warmup < total_steps:
         ax.axvline(warmup, color="grey", linewidth=1, linestyle=":")
         ax.annotate("uniform from here", (warmup, config.initial_fraction), xytext=(4, 0), textcoords="offset points")

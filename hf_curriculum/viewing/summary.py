@@ -7,7 +7,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from hf_curriculum.data import CLUSTER, DIFFICULTY, read_clusters, read_difficulty
-from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered
+from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, row_weights
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,20 @@ def preview(
     """
     sampler = CurriculumSampler(difficulty, config, total_batch_size=rows, total_steps=total_steps)
     scores = np.ma.compressed(difficulty).astype(np.float64)
-    ranks = ordered(scores, config.order)
-    ranks -= ranks.min()
+    from_first = ordered(scores, config.order)
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
     drawn = []
     for step in np.unique(np.linspace(0, total_steps, positions).round().astype(int)).tolist():
         temperature = sampler.temperature(step)
-        weights = np.exp(-ranks / temperature)
-        weights /= weights.sum()
+        weights = row_weights(from_first, temperature)
         drawn.append(
             Drawn(
-                step,
-                sampler.effective_fraction(step),
-                temperature,
-                float(weights @ scores),
-                np.bincount(bins, weights, edges.size - 1).astype(np.float64),
-                np.unique(sampler.indices(step)),
+                step=step,
+                fraction=sampler.effective_fraction(step),
+                temperature=temperature,
+                mean_difficulty=float(weights @ scores),
+                share=np.bincount(bins, weights, edges.size - 1).astype(np.float64),
+                rows=np.unique(sampler.indices(step)),
             )
         )
     return drawn
