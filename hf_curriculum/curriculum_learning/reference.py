@@ -28,7 +28,8 @@ __all__ = [
     "create_curriculum_learning_with_dino",
 ]
 logger = logging.getLogger(__name__)
-_LARGE, _LARGE_CLASS = 10_000, 1000  # rows from which MiniBatchKMeans clusters
+_LARGE = 10_000  # rows above which MiniBatchKMeans clusters, in the reference too
+_LARGE_CLASS = 1000  # the same for the rows of one class
 _ORDERS = {"difficulty": "easy_first", "easy": "hard_first"}
 _DINO = {f"dino_{size}": f"facebook/dino-{size}" for size in ("vits16", "vits8", "vitb16", "vitb8")}
 
@@ -189,7 +190,10 @@ class CurriculumLearning:
         """
         weights = self._fitted()
         assert self.optimal_clusters_ is not None
-        write_weights(filepath, StoredWeights(weights, self.optimal_clusters_, self.features_, self.labels_))
+        stored = StoredWeights(
+            weights=weights, n_clusters=self.optimal_clusters_, features=self.features_, labels=self.labels_
+        )
+        write_weights(filepath, stored)
 
     def load_weights(self, filepath: str | Path) -> None:
         """Load what :meth:`save_weights` saved.
@@ -247,9 +251,9 @@ class CurriculumLearning:
         weights = np.ones(len(features), np.float32)  # a class of fewer rows than clusters keeps them
         for rows in rows_by_class(classes)[1]:
             if rows.size >= k:
-                own = features[rows]
-                scorer = self._scorer(own, k, _LARGE_CLASS, min(512, rows.size // 5))
-                distance = scorer.score(own).distance
+                members = features[rows]
+                scorer = self._scorer(members, k, _LARGE_CLASS, min(512, rows.size // 5))
+                distance = scorer.score(members).distance
                 weights[rows] = _scaled(distance, scorer) if self.normalize_weights else distance
         return weights
 

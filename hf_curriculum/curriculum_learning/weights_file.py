@@ -168,10 +168,10 @@ def _stored(entries: Mapping[str, Any]) -> StoredWeights:
         raise ValueError(f"it has no {' and no '.join(missing)}, only {sorted(map(str, entries))}")
     features, labels = entries.get("features"), entries.get("labels")
     return StoredWeights(
-        np.asarray(entries["weights"]),
-        int(entries["n_clusters"]),
-        None if features is None else np.asarray(features),
-        None if labels is None else np.asarray(labels),
+        weights=np.asarray(entries["weights"]),
+        n_clusters=int(entries["n_clusters"]),
+        features=None if features is None else np.asarray(features),
+        labels=None if labels is None else np.asarray(labels),
     )
 
 

@@ -46,7 +46,11 @@ class HubEncoder:
         return pool(hidden, self.mask(inputs, hidden), self.pooling)
 
     def hidden_states(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Hidden states of the layer, shape ``(batch, length, dim)``; feature maps become a sequence of positions."""
+        """Hidden states of the layer, shape ``(batch, length, dim)``; feature maps become a sequence of positions.
+
+        Raises:
+            ValueError: If the layer is out of range, gives no hidden states, or has no position for the pooling.
+        """
         hidden = self._states_of_layer(inputs)
         if not isinstance(hidden, torch.Tensor):
             raise ValueError(
@@ -77,7 +81,15 @@ class HubEncoder:
         return states[self.layer]
 
     def mask(self, inputs: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
-        """1 where a position of ``hidden`` counts, shape ``(batch, length)``."""
+        """1 where a position of ``hidden`` counts, shape ``(batch, length)``.
+
+        Args:
+            inputs: Of the batch.
+            hidden: Its hidden states, shape ``(batch, length, dim)``.
+
+        Returns:
+            Shape ``(batch, length)``; the attention mask where it fits, else ones.
+        """
         mask = inputs.get("attention_mask")
         return mask if mask is not None and mask.shape == hidden.shape[:2] else torch.ones_like(hidden[..., 0])
 

@@ -48,7 +48,7 @@ class SentenceModules:
                 f"one pooling and a normalisation are known here ({', '.join(other) or 'not its pooling'}). Pass the "
                 "loaded model as model_id instead: SentenceTransformer(...); or choose a pooling."
             )
-        return cls(pooling, "Normalize" in kinds, settings.get("max_seq_length"))
+        return cls(pooling=pooling, normalize="Normalize" in kinds, max_length=settings.get("max_seq_length"))
 
 
 def _pooling(config: dict[str, Any] | None) -> str | None:

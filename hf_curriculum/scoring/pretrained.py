@@ -111,7 +111,18 @@ class Shareable(ModelHubMixin, ABC):
             raise ValueError(f"{folder / CONFIG}: {error}") from error
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The model card that is saved with the scorer; ``repo_id`` is the repository that it names."""
+        """The model card that is saved with the scorer; ``repo_id`` is the repository that it names.
+
+        Args:
+            *args: What the mixin passes; not looked at.
+            **kwargs: Of these ``repo_id`` counts; without it a placeholder stands.
+
+        Returns:
+            The card.
+
+        Raises:
+            ValueError: If the scorer is not fitted.
+        """
         return ModelCard(card_text(config_of(self._stored()), kwargs.get("repo_id")))
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -101,15 +101,16 @@ def add_difficulty(
     if scorer.is_fitted:
         _check_encoder(scorer.trained_on_, encoder)
     else:
-        blocks, there = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], there), encoder)
+        blocks, has_embedding = embeddings[reference]
+        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
     scored = {}
     for name, split in splits.items():
-        blocks, there = embeddings[name]
-        if not there.all():
-            logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
-        scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
+        blocks, has_embedding = embeddings[name]
+        if not has_embedding.all():
+            without = np.sum(~has_embedding)
+            logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
+        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
+        scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
     return rejoined(scored, dataset)
 
 
@@ -125,8 +126,8 @@ def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: Diff
             require_seen(values, labels[reference])
 
 
-def _of_rows(labels: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[there]
+def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[has_embedding]
 
 
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ def _add_scores(
     dataset: Dataset,
     scorer: DifficultyScorer,
     scores: Scores,
-    there: np.ndarray,
+    has_embedding: np.ndarray,
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
@@ -170,16 +171,16 @@ def _add_scores(
         "version": __version__,
     }
     columns = {
-        name: _with_nulls(values, there)
+        name: _with_nulls(values, has_embedding)
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
     return add_columns(dataset, columns, score_features(record))
 
 
-def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:
-    """The values in the rows that are there, null in the others."""
-    if there.all():
+def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:
+    """The values in the rows that have an embedding, null in the others."""
+    if has_embedding.all():
         return pa.array(values)
-    spread = np.zeros(there.size, values.dtype)
-    spread[there] = values
-    return pa.array(spread, mask=~there)
+    spread = np.zeros(has_embedding.size, values.dtype)
+    spread[has_embedding] = values
+    return pa.array(spread, mask=~has_embedding)

@@ -108,13 +108,21 @@ class DifficultyScorer(Shareable):
         self.clusterer = clusterer
 
     def check_rows(self, n: int) -> None:
-        """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for."""
+        """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for.
+
+        Raises:
+            ValueError: If they are.
+        """
         wanted = self.n_clusters or (self.cluster_range or (1, 1))[0]
         if wanted > n:
             raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
 
     def check_labels(self, labels: NDArray[Any] | None) -> None:
-        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes."""
+        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes.
+
+        Raises:
+            ValueError: If labels are missing, or not asked for, or one of them was not seen in ``fit``.
+        """
         if labels is None and self.centroid_labels_ is not None:
             raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
         if labels is not None and self.centroid_labels_ is None:
@@ -202,7 +210,8 @@ class DifficultyScorer(Shareable):
         for prototypes in others:
             near, far = prototypes.nearest(points, classes)
             difficulty += difficulty_of(far, near, prototypes.quantiles)
-        return Scores(cluster, distance, difficulty / np.float32(len(self.prototypes_)), beyond)
+        difficulty /= np.float32(len(self.prototypes_))
+        return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -221,14 +230,14 @@ class DifficultyScorer(Shareable):
         labels = batch[label_column] if label_column else None
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
-        there = [i for i, row in enumerate(rows) if row is not None]
+        embedded = [i for i, row in enumerate(rows) if row is not None]
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
-        if there:
+        if embedded:
             # On the CPU: in a process that `map` has forked, a GPU cannot be used.
-            points = replace(_as_points([rows[i] for i in there]), device=torch.device("cpu"))
-            scores = self.score(points, None if labels is None else [labels[i] for i in there])
+            points = replace(_as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
+            scores = self.score(points, None if labels is None else [labels[i] for i in embedded])
             for name, column in columns.items():
-                for i, value in zip(there, getattr(scores, name), strict=True):
+                for i, value in zip(embedded, getattr(scores, name), strict=True):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
@@ -305,7 +314,15 @@ class DifficultyScorer(Shareable):
 
 
 def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
-    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on."""
+    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on.
+
+    Args:
+        labels: Classes of rows, any shape.
+        fitted: Classes of prototypes, any shape.
+
+    Raises:
+        ValueError: If one is not; up to five are named.
+    """
     unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
     if unseen:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")

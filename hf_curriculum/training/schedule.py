@@ -160,7 +160,11 @@ def curriculum_weights(
 
 
 def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
-    """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them."""
+    """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them.
+
+    Raises:
+        ValueError: If they are not 1-D, there are none, or one is not finite.
+    """
     scores = np.asarray(difficulty)
     scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
     if scores.ndim != 1:

@@ -123,7 +123,19 @@ def draw_extremes(
     n: int = 6,
     column: str = DIFFICULTY,
 ) -> None:
-    """Draw :func:`show_extremes` on a figure or subfigure that there is."""
+    """Draw :func:`show_extremes` on a figure or subfigure that there is.
+
+    Args:
+        figure: A matplotlib figure or subfigure.
+        dataset: As for :func:`show_extremes`, like all that follows.
+        input_column: Column to show.
+        clusters: Clusters to show.
+        n: Rows on each side.
+        column: Difficulty column.
+
+    Raises:
+        ValueError: If a column or a cluster is missing, or there is nothing to show.
+    """
     shown = shown_column(dataset, input_column, column)
     if shown is None:
         raise ValueError(f"No column of images, audio, video or text to show (columns: {dataset.column_names}).")
@@ -146,10 +158,10 @@ def draw_extremes(
 def _chosen(summaries: list[ClusterSummary], clusters: Sequence[int] | None) -> list[ClusterSummary]:
     if clusters is None:
         return summaries[:_LARGEST]
-    there = {summary.cluster: summary for summary in summaries}
-    if unknown := [cluster for cluster in clusters if cluster not in there]:
-        raise ValueError(f"There are no clusters {unknown}; there are {sorted(there, key=str)}.")
-    return [there[cluster] for cluster in clusters]
+    by_number = {summary.cluster: summary for summary in summaries}
+    if unknown := [cluster for cluster in clusters if cluster not in by_number]:
+        raise ValueError(f"There are no clusters {unknown}; there are {sorted(by_number, key=str)}.")
+    return [by_number[cluster] for cluster in clusters]
 
 
 def _draw_row(ax: "Axes", content: Content) -> None:

@@ -16,15 +16,16 @@ from hf_curriculum._version import __version__
 from hf_curriculum.data import CLUSTER, EMBEDDING, part, provenance, read_clusters, read_difficulty, require_dataset
 from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.embedding_map import map_of
-from hf_curriculum.viewing.summary import ClusterSummary, preview, summarize
+from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import examples, shown_column
 
 _BINS = 40  # of the histogram of difficulties
 _CURVE = 201  # steps on the curve of the schedule: half a per cent of the training apart
 _POSITIONS = 21  # of the slider over the training: 5 % apart
-_DRAWN = 16  # rows that a position shows: two lines of eight
-_MAPPED = 2_000  # embeddings in the map: t-SNE of more takes minutes
-_CLUSTERS = 100  # that can be looked into: with their pictures some MB
+_DRAWN = 16  # rows that a position shows
+_MAPPED = 2_000  # embeddings in the map: t-SNE of many takes long
+_CLUSTERS = 100  # that can be looked into: their pictures make the file large
 _EXTREMES = 4  # rows at each end of a cluster
 
 

@@ -42,7 +42,7 @@ HOUSE = {
         "checkpoint",
         "trainer",
     ],
-    "viewing": ["thumbnails", "summary", "embedding_map", "plots", "report_page"],
+    "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "weights_file", "reference"],
