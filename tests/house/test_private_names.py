@@ -93,7 +93,7 @@ PRIVATE = {
 INNER_MODULES = {
     "datasets.arrow_writer": (
         "ArrowWriter: rows of a torch dataset to a file, one by one. Dataset.from_generator, the public way, hashes "
-        "all that the dataset holds (datasets 4.0 to 4.2 know no fingerprint=), and leaves its files in the cache"
+        "all that the dataset holds; from datasets 4.3 on fingerprint= spares that, and it can take its place"
     ),
     "transformers.conversion_mapping": "get_model_conversion_mapping: which weights are saved under other names",
 }
