@@ -58,6 +58,9 @@ class MapBatch:
         Args:
             name: Of the column.
             vectors: One a row, or null: a list of float32.
+
+        Returns:
+            A dictionary with the new column, or a table or ``DataFrame`` with all of them.
         """
         if isinstance(self._batch, pa.Table):
             kept = self._batch.drop_columns([name]) if name in self._batch.column_names else self._batch

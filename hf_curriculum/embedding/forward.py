@@ -16,7 +16,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def require_dtype(dtype: str) -> None:
-    """Raise a ``ValueError`` unless ``dtype`` is ``"auto"`` or one of :data:`DTYPES`."""
+    """Check the name of a precision.
+
+    Raises:
+        ValueError: Unless it is ``"auto"`` or one of :data:`DTYPES`.
+    """
     if dtype != "auto" and dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
 

@@ -52,6 +52,9 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
         num_workers: Number of processes; 0 prepares in this one.
         pin_memory: Put the tensors into page-locked memory, for a GPU.
 
+    Yields:
+        What :func:`hf_curriculum.embedding.rows.prepare_rows` makes of each window.
+
     Raises:
         RuntimeError: If a worker process dies.
     """

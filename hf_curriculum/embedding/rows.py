@@ -53,6 +53,9 @@ def prepare_rows(encoder: Encoder, values: Sequence[Any], batch_size: int) -> Pr
         values: A row each, decoded or not.
         batch_size: Inputs of a batch at the most.
 
+    Returns:
+        The rows, ready for the device.
+
     Raises:
         ModuleNotFoundError: If a package is missing that reads them. All else is the fault of a row, and noted.
     """
@@ -126,7 +129,10 @@ class RowEmbedder:
         bad |= {rows.good[i]: NOT_FINITE for i in np.flatnonzero(~finite).tolist()}
         if bad and self.on_error == "raise":
             position = min(bad)
-            raise self.error(_named([position], numbers), bad[position])
+            raise ValueError(
+                f"{_named([position], numbers)} of column {self.column!r} cannot be embedded: {bad[position]}. Mend "
+                "or drop it, or pass on_error='null' to leave such rows without an embedding."
+            )
         self.truncated += rows.prepared.truncated
         if self.dim is None:
             return pa.nulls(rows.count)
@@ -142,13 +148,6 @@ class RowEmbedder:
         encoder = self.forward.encoder
         record = {**encoder.record, "input_column": self.column, "dtype": self.forward.dtype, "version": __version__}
         return embedding_feature(self.dim, record)
-
-    def error(self, row: str, cause: str) -> ValueError:
-        """What tells that a row cannot be embedded."""
-        return ValueError(
-            f"{row} of column {self.column!r} cannot be embedded: {cause}. Mend or drop it, or pass "
-            "on_error='null' to leave such rows without an embedding."
-        )
 
     def _vectors(self, rows: PreparedRows, numbers: Sequence[int] | None) -> np.ndarray:
         if not rows.good:

@@ -12,8 +12,14 @@ from uuid import uuid4
 import pyarrow as pa
 import xxhash
 from accelerate.utils import broadcast_object_list, gather_object
-from datasets import Dataset, Features, concatenate_datasets
-from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from datasets import (
+    Dataset,
+    Features,
+    are_progress_bars_disabled,
+    concatenate_datasets,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from hf_curriculum.processes import agree, this_process
 

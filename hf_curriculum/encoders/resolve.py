@@ -4,11 +4,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 
 from hf_curriculum.data import MODALITIES, modality_of, require_column
@@ -196,9 +198,17 @@ def _load(
         raise ValueError(
             f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
         ) from error
-    encoder.record |= {"model_id": model_id, "revision": getattr(config, "_commit_hash", None) or options.revision}
+    encoder.record |= {"model_id": model_id, "revision": _commit(model_id, options.revision) or options.revision}
     logger.info("Embedding %s with %s, pooling %r.", modality, model_id, encoder.record["pooling"])
     return encoder
+
+
+def _commit(model_id: str, revision: str | None) -> str | None:
+    """The commit of a model of the Hub; ``None`` for a folder."""
+    if Path(model_id).is_dir():
+        return None
+    found = try_to_load_from_cache(model_id, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def _part(model: PreTrainedModel, modality: str, options: Options) -> PreTrainedModel:

@@ -10,7 +10,7 @@ import hf_curriculum
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 
-GROUND = ["_version", "_optional", "processes"]
+GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
@@ -22,6 +22,7 @@ HOUSE = {
         "kmeans",
         "difficulty",
         "prototypes",
+        "scorer_config",
         "scorer_files",
         "model_card",
         "pretrained",
@@ -34,13 +35,14 @@ HOUSE = {
         "temperature",
         "schedule",
         "permutation",
+        "draws",
         "lengths",
         "sampler",
         "coverage",
         "checkpoint",
         "trainer",
     ],
-    "viewing": ["thumbnails", "summary", "embedding_map", "plots", "report_page"],
+    "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "weights_file", "reference"],
