@@ -14,6 +14,7 @@ from datasets import Dataset
 from hub_client import client
 from hub_server import hub
 from launching import environment, launch
+from needs import needs
 from PIL import Image
 from tiny import (
     BATCH,
@@ -190,7 +191,7 @@ def test_accelerate_loop_on_two_processes(tmp_path, done):
 
 
 def lightning_names(**names):
-    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+    lightning = needs("lightning")
     names = loop_names(**names)
 
     class Module(lightning.LightningModule):
@@ -267,7 +268,7 @@ def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
 
 
 def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm):
-    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    trl = needs("trl")
     args = trl.SFTConfig(**options(tmp_path, bf16=False))
     dataset, seen = scored(text=[f"{row} a b" for row in range(ROWS)]), watch(causal_lm)
     names = {"model": causal_lm, "args": args, "scored": dataset, "tokenizer": tokenizer}
@@ -276,7 +277,7 @@ def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm
 
 
 def test_sentence_transformer_trainer_sees_the_rows_of_the_sampler(tmp_path, tiny_bert):
-    st = pytest.importorskip("sentence_transformers", reason="Sentence Transformers is not installed")
+    import sentence_transformers as st
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -485,7 +486,6 @@ def test_a_masked_autoencoder_is_told_where_its_patches_are(tmp_path):
 
 
 def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import unet
 
     torch.manual_seed(0)
@@ -499,7 +499,6 @@ def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
 
 
 def test_a_gan_sees_the_rows_of_the_sampler(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import dcgan
 
     generator, discriminator = dcgan()
@@ -522,7 +521,6 @@ def test_a_gan_sees_the_rows_of_the_sampler(tmp_path):
 
 
 def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_objects import box_of, detr
 
     def annotated(row):
@@ -649,6 +647,7 @@ def test_figures_are_those_of_the_scores(own_cache):
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path):
+    needs("sphinx")
     subprocess.run([sys.executable, "-m", "sphinx", "-W", "-q", str(DOCS), str(tmp_path)], check=True)
     page = (tmp_path / "api.html").read_text()
     for name in hf_curriculum.__all__:
