@@ -14,6 +14,8 @@ from benchmarks.evidence.tasks import TASKS, moved
 from benchmarks.evidence.tokens import MASK, PAD, SPECIAL, VOCABULARY, learn_pieces, numbers
 from benchmarks.evidence.train import evaluation_steps, fit, learning_rate_share
 
+pytestmark = pytest.mark.costly
+
 STEPS, BATCH, ROWS = 60, 50, 2000
 DIFFICULTY = np.random.default_rng(3).beta(2, 5, ROWS).astype(np.float32)
 

@@ -54,6 +54,8 @@ from hf_curriculum import (
     curriculum_weights,
 )
 
+pytestmark = pytest.mark.costly
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

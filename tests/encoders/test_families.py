@@ -48,7 +48,7 @@ from hf_curriculum.data.media import read_audio, read_image, read_video
 from hf_curriculum.data.splits import as_dataset
 from hf_curriculum.encoders.resolve import Options, load_encoder
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -37,6 +37,8 @@ from transformers import (
 
 from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler, add_difficulty
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

@@ -86,6 +86,7 @@ def test_row_at_a_position_is_uniform_over_passes(n, vary):
         assert independence(rows[:, left] * 5 // n, rows[:, right] * 5 // n) > ALPHA
 
 
+@pytest.mark.costly
 def test_position_of_a_row_is_uniform_over_passes():
     n, passes = 65537, 1000
     positions = [np.flatnonzero(np.isin(whole_pass(n, epoch=epoch), [0, 40000, n - 1])) for epoch in range(passes)]

@@ -258,6 +258,7 @@ def test_draws_follow_the_weights_of_every_schedule(schedule):
         assert fit(sampler.indices(step), curriculum_weights(difficulty, step, config)) > ALPHA
 
 
+@pytest.mark.costly
 def test_draws_follow_the_weights_where_the_temperature_changes_from_row_to_row():
     difficulty, seeds = make("spread", 120), range(300)  # fewer are walked often in the rest of the block
     config = CurriculumConfig(initial_fraction=0.1, warmup_steps=6)
@@ -286,6 +287,7 @@ def test_draws_from_many_rows_follow_the_weights(family, order):
             assert stats.kstest(tied, np.flatnonzero(difficulty == level)).pvalue > ALPHA
 
 
+@pytest.mark.costly
 def test_draws_from_more_rows_than_float32_can_count_follow_the_weights():
     n, draws = 2**24 + 1, 200_000
     difficulty = np.random.default_rng(0).random(n, np.float32)

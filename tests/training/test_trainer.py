@@ -159,18 +159,19 @@ class StopAt(TrainerCallback):
         return control
 
 
+@pytest.fixture(scope="module", params=[0, 2], ids=lambda workers: f"workers{workers}")
+def uncut(request, tmp_path_factory):
+    """Options of a training, and its stream where nothing stops it."""
+    options = {"gradient_accumulation_steps": 2, "dataloader_num_workers": request.param}
+    return options, stream(train(tmp_path_factory.mktemp("whole"), **options))
+
+
 @pytest.mark.parametrize("stop", [3, 13, 20, 29], ids=lambda step: f"step{step}")
-@pytest.mark.parametrize("workers", [0, 2], ids=lambda n: f"workers{n}")
-def test_a_resumed_run_continues_the_stream(tmp_path, stop, workers):
-    options = {
-        "gradient_accumulation_steps": 2,
-        "save_strategy": "steps",
-        "save_steps": 1,
-        "dataloader_num_workers": workers,
-    }
-    whole = stream(train(tmp_path / "whole", gradient_accumulation_steps=2, dataloader_num_workers=workers))
-    first = train(tmp_path / "cut", callbacks=[StopAt(stop)], **options)
-    second = train(tmp_path / "cut", resume=True, **options)
+def test_a_resumed_run_continues_the_stream(tmp_path, uncut, stop):
+    options, whole = uncut
+    options = options | {"save_strategy": "steps", "save_steps": stop}
+    first = train(tmp_path, callbacks=[StopAt(stop)], **options)
+    second = train(tmp_path, resume=True, **options)
     assert len(stream(first)) == stop * 16
     assert stream(first) + stream(second) == whole
     assert [log["step"] for log in second.state.log_history if "loss" in log] == list(range(5, 41, 5))
