@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drawing
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -89,12 +90,8 @@ def test_no_code_stands_before_the_first_heading():
 
 
 @pytest.fixture(autouse=True)
-def one_thread(tmp_path, monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # Lightning writes where it stands
-    yield
-    torch.set_num_threads(threads)
 
 
 def numbers() -> Dataset:
@@ -112,7 +109,7 @@ def rows_of(batches) -> list[int]:
 
 
 def stream(sampler, first, last) -> list[int]:
-    return np.concatenate([sampler.indices(step) for step in range(first, last)]).tolist()
+    return drawing.rows_of(sampler, range(first, last)).tolist()
 
 
 # loops.md

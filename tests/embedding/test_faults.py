@@ -12,16 +12,13 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from embedding import vectors_of
 from transformers import AutoModel, AutoTokenizer
 from worker_embedding import command, environment, error, noted, numbers, result, shards, vectors
 
 from hf_curriculum import add_embeddings
 
 ROWS, SHARD = 640, 16
-
-
-def vectors_of(dataset):
-    return dataset.with_format("numpy")["embedding"][:]
 
 
 def run(path, *calls, prefix=()):

@@ -8,6 +8,7 @@ import pytest
 import sentence_transformers
 import torch
 from datasets import Dataset
+from drawing import rows_of
 from needs import needs
 from tiny import (
     BATCH,
@@ -40,14 +41,6 @@ from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler, 
 pytestmark = pytest.mark.costly
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # models of this size only lose by more
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
     return word_tokenizer()
@@ -64,7 +57,7 @@ def reference(dataset, **settings) -> CurriculumSampler:
 
 
 def expected(sampler) -> list[int]:
-    return np.concatenate([sampler.indices(step) for step in range(STEPS)]).tolist()
+    return rows_of(sampler, range(STEPS)).tolist()
 
 
 def assert_easy_first(rows, dataset):

@@ -2,6 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from drawing import independence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -118,9 +119,3 @@ def test_rows_are_independent_of_their_positions(n):
 def test_passes_are_independent_of_each_other(n, other):
     rows, others = whole_pass(n, 22, 1), whole_pass(n, *other)
     assert independence(rows * 12 // n, others * 12 // n) > ALPHA
-
-
-def independence(left, right):
-    table = np.zeros((left.max() + 1, right.max() + 1), np.int64)
-    np.add.at(table, (left, right), 1)
-    return stats.chi2_contingency(table, correction=False).pvalue

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from drawing import independence, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -48,10 +49,6 @@ def stream(sampler, epochs):
     return np.array(rows)
 
 
-def rows_of(sampler, steps):
-    return np.concatenate([sampler.indices(step) for step in steps])
-
-
 def fit(rows, weights, least=5.0):
     """P-value of the draws under the weights; rows are merged, rarest first, until a cell expects ``least`` draws."""
     observed, expected = np.bincount(rows, minlength=weights.size), weights * rows.size
@@ -66,12 +63,6 @@ def fit(rows, weights, least=5.0):
     counts, means = np.array(cells).T
     assert counts.size > 1
     return stats.chisquare(counts, means).pvalue
-
-
-def independence(left, right):
-    table = np.zeros((left.max() + 1, right.max() + 1), np.int64)
-    np.add.at(table, (left, right), 1)
-    return stats.chi2_contingency(table, correction=False).pvalue
 
 
 # --- a pure function of (seed, step) ------------------------------------------------------------------------------

@@ -51,11 +51,6 @@ def visit(chromium):
 
 
 @pytest.fixture(scope="module")
-def scored(digits):
-    return add_difficulty(digits, "builtin/hog", cluster_range=(4, 7))
-
-
-@pytest.fixture(scope="module")
 def page(scored, tmp_path_factory):
     config = CurriculumConfig(warmup_steps=30)
     return report(scored, tmp_path_factory.mktemp("page") / "report.html", curriculum=config, total_steps=40)

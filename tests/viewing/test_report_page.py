@@ -14,11 +14,6 @@ DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', r
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
 
 
-@pytest.fixture(scope="module")
-def scored(digits):
-    return add_difficulty(digits, "builtin/hog", cluster_range=(4, 7))
-
-
 def write(dataset, folder, **options):
     """The page, and the data in it."""
     html = report(dataset, folder / "report.html", **options).read_text("utf-8")
