@@ -596,7 +596,7 @@ def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
 from tiny import OneWeight, options, watch
 from datasets import Dataset
 from transformers import TrainingArguments
-dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(100)], "x": [row / 100 for row in range(100)]})
+dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(30)], "x": [row / 30 for row in range(30)]})
 model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
 seen = watch(model, "x")
 """
@@ -614,7 +614,7 @@ seen = watch(model, "x")
             user.run(block)
         assert user.run("answer = again['difficulty'][:] == scored['difficulty'][:]")
         assert "model.safetensors" in server.repos["models/me/news-scorer"].files()
-        user.run("scored = add_difficulty(scored, n_clusters=3)")
+        user.run("scored = add_difficulty(scored, n_clusters=1)")
         for block in blocks("sharing.md", "Private, branches, pull requests"):
             user.run(block)
         assert server.repos["datasets/me/secret"].private

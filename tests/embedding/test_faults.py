@@ -338,8 +338,8 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path):
 
 
 def workers_end():
-    """Whether the processes that this one has started end within a second."""
-    end = time.monotonic() + 1
+    """Whether the processes that this one has started end by themselves, on cores that other tests use too."""
+    end = time.monotonic() + 10
     while multiprocessing.active_children() and time.monotonic() < end:
         time.sleep(0.01)
     return multiprocessing.active_children() == []
