@@ -23,7 +23,7 @@ ROWS, SHARD = 640, 16
 
 def run(path, *calls, prefix=()):
     done = subprocess.run(
-        [*prefix, *command(calls)], env=environment(path), capture_output=True, text=True, timeout=120, check=False
+        [*prefix, *command(calls)], env=environment(path), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
 
