@@ -23,6 +23,8 @@ from worker_embedding import (
 
 from hf_curriculum import add_difficulty, add_embeddings
 
+pytestmark = pytest.mark.costly
+
 ROWS, SHARD = 100, 8
 OPTIONS = {"shard_size": SHARD, "batch_size": 4, "num_workers": 0}
 

@@ -14,3 +14,8 @@ def encoder(model_id, dataset, input_column=None, **options):
 
     embed.record = found.record
     return embed
+
+
+def vectors_of(dataset, column="embedding"):
+    """The embeddings of a dataset as an array."""
+    return dataset.with_format("numpy", columns=[column])[:][column]

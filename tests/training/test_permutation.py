@@ -2,6 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from drawing import independence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -86,6 +87,7 @@ def test_row_at_a_position_is_uniform_over_passes(n, vary):
         assert independence(rows[:, left] * 5 // n, rows[:, right] * 5 // n) > ALPHA
 
 
+@pytest.mark.costly
 def test_position_of_a_row_is_uniform_over_passes():
     n, passes = 65537, 1000
     positions = [np.flatnonzero(np.isin(whole_pass(n, epoch=epoch), [0, 40000, n - 1])) for epoch in range(passes)]
@@ -117,12 +119,6 @@ def test_rows_are_independent_of_their_positions(n):
 def test_passes_are_independent_of_each_other(n, other):
     rows, others = whole_pass(n, 22, 1), whole_pass(n, *other)
     assert independence(rows * 12 // n, others * 12 // n) > ALPHA
-
-
-def independence(left, right):
-    table = np.zeros((left.max() + 1, right.max() + 1), np.int64)
-    np.add.at(table, (left, right), 1)
-    return stats.chi2_contingency(table, correction=False).pvalue
 
 
 @pytest.mark.parametrize("n", [1, 7, 50, 65537])

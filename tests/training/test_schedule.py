@@ -98,7 +98,7 @@ def test_effective_fraction_is_the_sum_over_rows(difficulty, relative):
 
 
 @FAMILY
-@pytest.mark.parametrize("n", [100_000, 1_000_000])
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 def test_effective_fraction_is_the_sum_over_many_rows(family, n):
     difficulty = make(family, n)
     for temperature in (0.01, 0.3, 10):
@@ -132,14 +132,14 @@ def test_solved_temperature_gives_the_fraction_or_the_documented_limit(difficult
 
 
 @FAMILY
-@pytest.mark.parametrize("n", [100_000, 1_000_000])
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 def test_solved_temperature_gives_the_fraction_for_many_rows(family, n):
     difficulty = make(family, n)
     for fraction in (1 / n, 1e-3, 0.1, 0.15, 0.3, 0.6, UNIFORM):
         assert_solved(difficulty, fraction)
 
 
-@pytest.mark.parametrize("n", [2, 100, 10_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("n", [2, 100, 10_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 @pytest.mark.parametrize("easy", [1, 2, 0.01, 0.5])
 def test_solved_temperature_gives_the_fraction_where_rows_have_two_values(n, easy):
     difficulty = np.ones(n)
