@@ -55,6 +55,10 @@ class BadRow(ValueError):
     """A row that cannot be embedded; the message says why."""
 
 
+def _is_null(row: Any) -> bool:
+    return row is None or isinstance(row, dict) and all(value is None for value in row.values())
+
+
 def read_image(row: Any) -> Image.Image:
     """An image as RGB, upright.
 
@@ -68,7 +72,7 @@ def read_image(row: Any) -> Image.Image:
         BadRow: If there is no image.
         OSError: If it is damaged.
     """
-    if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the image is null")
     if isinstance(row, dict):
         row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
@@ -82,10 +86,11 @@ _SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with
 
 
 def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
-    """Samples of an undecoded audio row, mixed to one channel and resampled.
+    """Samples of an audio row, mixed to one channel and resampled.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it; or decoded, as datasets
+            and their streams do it: ``{"array": ..., "sampling_rate": ...}``, or an ``AudioDecoder`` of torchcodec.
         sampling_rate: Rate wanted, in Hz.
 
     Returns:
@@ -95,7 +100,7 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
         BadRow: If there is no audio, no sample, or one that is not finite.
         ModuleNotFoundError: If the ``audio`` extra is not installed.
     """
-    if row is None or row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the audio is null")
     samples, rate = _decoded(row)
     mono: NDArray[np.float32] = samples.mean(axis=1)
@@ -111,6 +116,12 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
 
 def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
     """Samples, shape ``(samples, channels)``, and their rate in Hz."""
+    if hasattr(row, "get_all_samples"):
+        decoded = row.get_all_samples()
+        return decoded.data.numpy().T, decoded.sample_rate
+    if "array" in row:
+        samples = np.asarray(row["array"], np.float32)
+        return np.atleast_2d(samples).T, int(row["sampling_rate"])
     soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
     try:
         samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
@@ -144,7 +155,8 @@ def read_video(row: Any, n_frames: int) -> list[Image.Image]:
     """Frames at even distances over a whole video.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Video(decode=False)`` gives it, or a list of images.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Video(decode=False)`` gives it; a list of images; or a
+            ``VideoDecoder`` of torchcodec, as a column of ``Video()`` gives it.
         n_frames: Frames wanted; of a shorter video some come twice.
 
     Returns:
@@ -156,8 +168,10 @@ def read_video(row: Any, n_frames: int) -> list[Image.Image]:
     """
     if isinstance(row, list):
         return [read_image(row[i]) for i in _spread(n_frames, len(row))]
-    if row is None or row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the video is null")
+    if hasattr(row, "get_frames_at"):  # a VideoDecoder of torchcodec
+        return [read_image(row[i]) for i in _spread(n_frames, len(row))]
     av = require_extra("av", extra="video", purpose="Reading videos")
     with av.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as container:
         count = sum(packet.size > 0 for packet in container.demux(video=0))
