@@ -43,7 +43,7 @@ HOUSE = {
     "viewing": ["thumbnails", "summary", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
-    "curriculum_learning": ["features", "weights_file", "reference"],
+    "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
 """The wings from the first floor up, and the files of each from its own ground floor up."""
 
