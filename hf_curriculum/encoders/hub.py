@@ -1,5 +1,6 @@
 """What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,6 +101,22 @@ def weights_of(model: torch.nn.Module) -> dict[str, str]:
         name: Hasher.hash_bytes([tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data])
         for name, tensor in model.state_dict().items()
     }
+
+
+def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
+    """What the record of vectors says of the model; it is made public, and the path of a folder tells who made it.
+
+    Args:
+        model_id: Id of the Hub, or a folder here.
+        model: What encodes.
+
+    Returns:
+        ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
+        its name and knows it again elsewhere.
+    """
+    if not Path(model_id).is_dir():
+        return {"model_id": model_id}
+    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(weights_of(model))}
 
 
 def _some(modules: dict[str, torch.nn.Module]) -> list[str]:

@@ -99,7 +99,7 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "Layer": encoder.get("layer"),
         "Prototypes": record.get("n_clusters"),
         "Number of clusters": _choice(record),
-        "Davies-Bouldin index": None if index is None else f"{index:.4g}",
+        "Davies-Bouldin index": None if index is None else f"{float(index):.4g}",
         "Rows of clusters too small for a prototype": f"{outliers:,}" if outliers else None,
         "Clustered inside each class of": record.get("label_column"),
         "Embeddings before clustering": space_text(record),

@@ -10,11 +10,11 @@ import hf_curriculum
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 
-GROUND = ["_version", "_optional", "processes"]
+GROUND = ["_version", "_optional", "processes", "files"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "splits", "record", "media"],
+    "data": ["columns", "splits", "fields", "record", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
     "embedding": ["forward", "prefetch", "shards", "embedder", "embed"],
     "scoring": [
