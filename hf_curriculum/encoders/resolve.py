@@ -16,6 +16,7 @@ from hf_curriculum.encoders.audio import AudioEncoder
 from hf_curriculum.encoders.base import Encoder, require_pooling
 from hf_curriculum.encoders.builtin import BUILTINS, NAMES, BuiltinEncoder, TfidfEncoder
 from hf_curriculum.encoders.callable import CallableEncoder
+from hf_curriculum.encoders.hub import origin
 from hf_curriculum.encoders.image import ImageEncoder
 from hf_curriculum.encoders.text import TextEncoder
 from hf_curriculum.encoders.video import VideoEncoder
@@ -106,7 +107,8 @@ def _from_hub(model_id: str, dataset: Dataset, options: Options) -> tuple[Encode
         raise ValueError(
             f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
         ) from error
-    encoder.record |= {"model_id": model_id, "revision": getattr(config, "_commit_hash", None) or options.revision}
+    revision = getattr(config, "_commit_hash", None) or options.revision
+    encoder.record |= {**origin(model_id, encoder.model), "revision": revision}
     logger.info("Embedding column %r with %s, pooling %r.", column, model_id, encoder.record["pooling"])
     return encoder, column
 

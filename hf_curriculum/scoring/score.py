@@ -2,6 +2,7 @@
 
 import logging
 import math
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,14 @@ from hf_curriculum.data import (
     EMBEDDING,
     add_columns,
     as_dataset,
+    encoder_fields,
     fit_split,
     provenance,
     read_embeddings,
     read_labels,
     score_features,
     splits_of,
+    without_folders,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
@@ -130,12 +133,16 @@ def _of_rows(labels: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
 
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
     """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
-    if not trained_on or not encoder:
+    fitted = encoder_fields(trained_on)
+    if not fitted or not encoder:
         return
+    names = (fitted.keys() | encoder.keys()) - _NOT_THE_ENCODER
+    if fitted.get("weights") and encoder.get("weights"):
+        names -= {"model_id"}  # of a local model its folder, which may move
     differing = [
-        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
-        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
-        if trained_on.get(name) != encoder.get(name)
+        f"{name} was {reprlib.repr(fitted.get(name))} and is {reprlib.repr(encoder.get(name))}"
+        for name in sorted(names)
+        if fitted.get(name) != encoder.get(name)
     ]
     if differing:
         raise ValueError(
@@ -165,7 +172,7 @@ def _add_scores(
         "l2_normalize": scorer.l2_normalize,
         "seed": scorer.seed,
         "repeats": scorer.repeats,
-        "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
+        "clusterer": None if scorer.clusterer is None else without_folders(repr(scorer.clusterer)),
         "version": __version__,
     }
     columns = {

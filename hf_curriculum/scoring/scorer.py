@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite, without_folders
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, Space, fit_space
@@ -247,7 +247,7 @@ class DifficultyScorer(Shareable):
         config = {
             "version": __version__,
             **{name: getattr(self, name) for name in _OPTIONS},
-            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "clusterer": None if self.clusterer is None else without_folders(repr(self.clusterer)),
             "dim": self.centroids_.shape[1],
             "outliers_": self.outliers_,
             "davies_bouldin_": _plain_index(self.davies_bouldin_),
