@@ -5,8 +5,6 @@
 
 import argparse
 import math
-import os
-import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hf_curriculum.curriculum_learning.pickled import plain_array, read_pickled
+from hf_curriculum.files import appears_whole
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _NAMES = ("weights", "n_clusters", "features", "labels")
@@ -72,13 +71,8 @@ def write_weights(path: str | Path, stored: StoredWeights) -> Path:
     plain: dict[str, Any] = {
         name: _as_text(array) if array.dtype.hasobject else array for name, array in arrays.items()
     }
-    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}")  # which no link waits for
-    try:
-        with part.open("xb") as file:
-            np.savez(file, **plain)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with appears_whole(target) as file:
+        np.savez(file, **plain)
     return target
 
 

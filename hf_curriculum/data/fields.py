@@ -2,11 +2,13 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 _LONGEST = 100_000  # letters of a text
+_LONGEST_PATH, _LONGEST_PART = 4_096, 255
 _ROOT = r"(?:file:/+|~?/|[A-Za-z]:[\\/]|\\\\|\.{1,2}[\\/])"
 _QUOTED = re.compile(rf"""(['"]){_ROOT}(?:(?!\1).)*[\\/](?=[^\\/'"])""")
 _BARE = re.compile(rf"""(?<![\w/.\\'"-])(?<!:(?=//)){_ROOT}(?:[^\s'"<>|?*]*[\\/])?(?=[^\s'"\\/])""")
@@ -27,6 +29,21 @@ def score_fields(record: object) -> dict[str, Any]:
         tried = kept["davies_bouldin_curve"].items()
         kept["davies_bouldin_curve"] = {k: index for k, index in tried if _is_candidate(k) and _INDEX(index)}
     return kept
+
+
+def require_name(name: str, what: str) -> None:
+    """Raise unless ``name`` can be that of a file, a folder or a repository.
+
+    Raises:
+        ValueError: If it is empty, or longer than any path.
+    """
+    if not name:
+        raise ValueError(f"{what} is empty; name a folder or a repository such as 'me/name'.")
+    if len(name) > _LONGEST_PATH or max(map(len, re.split(r"[\\/]", name))) > _LONGEST_PART:
+        raise ValueError(
+            f"{what} has {len(name):,} characters, more than the name of a folder or a repository can have: "
+            f"{reprlib.repr(name)}."
+        )
 
 
 def without_folders(text: str) -> str:

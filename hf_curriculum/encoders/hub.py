@@ -1,5 +1,6 @@
 """What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
         ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
         its name and knows it again elsewhere.
     """
-    if not Path(model_id).is_dir():
+    if not os.path.isdir(model_id):  # unlike Path, it bears any name
         return {"model_id": model_id}
     return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(weights_of(model))}
 

@@ -11,7 +11,7 @@ from datasets import Dataset, Features
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto.auto_factory import _get_model_class
 
-from hf_curriculum.data import MODALITIES, modality_of, require_column
+from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name
 from hf_curriculum.encoders.audio import AudioEncoder
 from hf_curriculum.encoders.base import Encoder, require_pooling
 from hf_curriculum.encoders.builtin import BUILTINS, NAMES, BuiltinEncoder, TfidfEncoder
@@ -79,6 +79,7 @@ def load_encoder(model_id: str | Callable[..., Any], dataset: Dataset, options: 
     if not isinstance(model_id, str):
         column = find_column(dataset, _given(options.modality), options.input_column, type(model_id).__name__)
         return CallableEncoder(model_id, options.transform), column
+    require_name(model_id, "model_id")
     if model_id.startswith("builtin/"):
         return _builtin(model_id, dataset, options)
     return _from_hub(model_id, dataset, options)
@@ -102,13 +103,14 @@ def _from_hub(model_id: str, dataset: Dataset, options: Options) -> tuple[Encode
         chosen["max_seconds"] = options.max_seconds
     try:
         model = AutoModel.from_pretrained(**source, config=config, dtype=torch.float32)
-        encoder = _FAMILIES[modality](_part(model, modality, options), source, **chosen)
+        encodes = _part(model, modality, options)
+        encoder = _FAMILIES[modality](encodes, source, **chosen)
     except (OSError, ImportError) as error:
         raise ValueError(
             f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
         ) from error
     revision = getattr(config, "_commit_hash", None) or options.revision
-    encoder.record |= {**origin(model_id, encoder.model), "revision": revision}
+    encoder.record |= {**origin(model_id, encodes), "revision": revision}
     logger.info("Embedding column %r with %s, pooling %r.", column, model_id, encoder.record["pooling"])
     return encoder, column
 

@@ -8,6 +8,7 @@ import numpy as np
 from huggingface_hub import ModelCard, ModelHubMixin
 from numpy.typing import NDArray
 
+from hf_curriculum.data import require_name
 from hf_curriculum.scoring.model_card import card_text
 from hf_curriculum.scoring.scorer_files import CONFIG, locate, read, write
 
@@ -62,6 +63,7 @@ class Shareable(ModelHubMixin, ABC):
         Raises:
             ValueError: As for :meth:`save_pretrained`; nothing is uploaded then.
         """
+        require_name(repo_id, "repo_id")
         self._stored()  # before a repository is made
         if "/" in repo_id:
             options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}

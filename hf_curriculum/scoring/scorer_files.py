@@ -13,13 +13,16 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from hf_curriculum.data import require_name
+from hf_curriculum.files import appears_whole
 from hf_curriculum.scoring.difficulty import KNOTS, NORMALIZATIONS
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 FORMAT_VERSION = 1
 _LIMIT = 16 * 2**20  # bytes of JSON: a million labels fit, and what it is parsed to fits in memory
+_DEEPEST = 32  # objects in objects of trained_on
 _AGAIN = "Download it again, or save the scorer again."
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -35,10 +38,10 @@ def write(folder: Path, arrays: Arrays, config: Mapping[str, Any]) -> None:
     """
     # The old file may be mapped into memory, by this process too: it is replaced, not written over. The config comes
     # last, so that a save that broke off is one without a config.
-    part = folder / f"{TENSORS}.part"
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
-    os.replace(part, folder / TENSORS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    with appears_whole(folder / TENSORS) as file:
+        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    with appears_whole(folder / CONFIG) as file:
+        file.write(json.dumps(config, indent=2).encode())
 
 
 def read(folder: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
@@ -75,8 +78,10 @@ def locate(source: str | Path, **options: Any) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such repository can be had.
+        ValueError: If it can be the name of neither.
     """
-    if Path(source).is_dir():
+    require_name(str(source), "The name of the scorer")
+    if os.path.isdir(source):  # unlike Path, it bears any name
         return Path(source)
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, TENSORS], **options))
@@ -225,6 +230,18 @@ def _is_labels(value: object) -> bool:
     return len(kinds) == 1 and kinds <= {str, int, bool}
 
 
+def _is_shallow(value: Any) -> bool:
+    """Whether what JSON holds can be written again, which takes more of the stack than to read it."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
+    return not level
+
+
+def _parts(whole: Any) -> list[Any]:
+    return list(whole.values()) if isinstance(whole, dict) else whole
+
+
 def _or_null(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or is_right(value)
 
@@ -255,5 +272,8 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "davies_bouldin_": (_or_null(_is_index), 'a number, 0 or more, "inf" or null'),
     "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),
     "centroid_labels_": (_or_null(_is_labels), "a list of strings, integers or booleans, or null"),
-    "trained_on": (_or_null(_is_a(dict)), "an object or null"),
+    "trained_on": (
+        _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
+        f"an object that nests at most {_DEEPEST} deep, or null",
+    ),
 }
