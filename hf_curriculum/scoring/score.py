@@ -1,9 +1,11 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
+import inspect
 import logging
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,7 @@ def add_difficulty(
         >>> add_difficulty(dataset, n_clusters=2).column_names
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
+    _check_options(embedding_options)
     if scorer is None:
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
     elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
@@ -113,6 +116,19 @@ def add_difficulty(
         scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
         scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
     return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+
+
+def _check_options(given: Collection[str]) -> None:
+    """Raise if an option is none of ours; before anything is done, and with the one that was meant."""
+    own, embedding = (inspect.signature(function).parameters for function in (add_difficulty, add_embeddings))
+    known = (own.keys() | embedding.keys()) - {"dataset", "output_column", "embedding_options"}
+    for name in given:
+        if name == "output_column":
+            raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
