@@ -78,7 +78,7 @@ def load_encoder(model_id: str | Callable[..., Any], dataset: Dataset, options: 
     """
     if not isinstance(model_id, str):
         column = find_column(dataset, _given(options.modality), options.input_column, type(model_id).__name__)
-        return CallableEncoder(model_id, options.transform), column
+        return CallableEncoder(model_id, options.transform, modality_of(dataset.features[column])), column
     require_name(model_id, "model_id")
     if model_id.startswith("builtin/"):
         return _builtin(model_id, dataset, options)
