@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict, load_dataset
 
-from hf_curriculum import CurriculumSampler, add_difficulty, add_embeddings, report
+from hf_curriculum import add_difficulty, add_embeddings, report
 
 TEXTS = Dataset.from_dict({"text": ["red cat", "blue dog", "green bird"] * 4})
 OTHERS = {
@@ -89,8 +89,3 @@ def test_an_option_that_is_like_none_is_told_with_all():
         add_difficulty(TEXTS, "builtin/tfidf", xyz=1)
     with pytest.raises(TypeError, match="'output_column': the embeddings go to embedding_column"):
         add_difficulty(TEXTS, "builtin/tfidf", output_column="vector")
-
-
-def test_a_sampler_still_takes_what_it_took():
-    scored = add_difficulty(TEXTS, "builtin/tfidf", n_clusters=2)
-    assert len(list(CurriculumSampler(scored["difficulty"][:], batch_size=2, total_steps=3))) > 0
