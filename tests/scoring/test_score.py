@@ -496,7 +496,7 @@ def test_embedding_options_need_a_model():
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'n_cluster'"):
+    with pytest.raises(TypeError, match="has no option 'n_cluster'. Did you mean 'n_clusters'"):
         add_difficulty(TEXTS, never, n_cluster=3)
 
 
