@@ -1,6 +1,5 @@
 """Rows of media: what a column holds, and from its bytes to pictures, sounds, films and texts."""
 
-import io
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hf_curriculum._optional import require_extra
+from hf_curriculum.data.opening import open_media
 
 MODALITIES = ("image", "audio", "video", "text")
 
@@ -75,7 +75,7 @@ def read_image(row: Any) -> Image.Image:
     if _is_null(row):
         raise BadRow("the image is null")
     if isinstance(row, dict):
-        row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
+        row = Image.open(open_media(row))
     image = ImageOps.exif_transpose(row)
     if image.mode.startswith("I"):  # convert("RGB") would clip it to white
         image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
@@ -124,7 +124,7 @@ def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
         return np.atleast_2d(samples).T, int(row["sampling_rate"])
     soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
     try:
-        samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(open_media(row), dtype="float32", always_2d=True)
         return samples, rate
     except soundfile.LibsndfileError as unknown:
         try:
@@ -139,16 +139,12 @@ def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
     """The same for AAC and all that libsndfile does not know."""
     av = require_extra("av", extra="video", purpose="Reading this format")
     floats = av.AudioResampler(format="fltp")
-    with av.open(_source(row)) as container:
+    with av.open(open_media(row)) as container:
         rate = container.streams.audio[0].rate
         frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in floats.resample(frame)]
     if not frames:
         raise BadRow("the audio has no samples")
     return np.concatenate(frames, axis=1).T, rate
-
-
-def _source(row: Any) -> Any:
-    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
 
 
 def read_video(row: Any, n_frames: int) -> list[Image.Image]:
@@ -173,7 +169,7 @@ def read_video(row: Any, n_frames: int) -> list[Image.Image]:
     if hasattr(row, "get_frames_at"):  # a VideoDecoder of torchcodec
         return [read_image(row[i]) for i in _spread(n_frames, len(row))]
     av = require_extra("av", extra="video", purpose="Reading videos")
-    with av.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as container:
+    with av.open(open_media(row)) as container:
         count = sum(packet.size > 0 for packet in container.demux(video=0))
         container.seek(0)
         chosen = _spread(n_frames, count)

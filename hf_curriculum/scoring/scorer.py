@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite, without_folders
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
@@ -245,7 +245,7 @@ class DifficultyScorer(Shareable):
         self._require_fitted()
         return StoredScorer(
             options={name: getattr(self, name) for name in OPTIONS},
-            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            clusterer=None if self.clusterer is None else without_folders(repr(self.clusterer)),
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
