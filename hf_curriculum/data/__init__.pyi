@@ -25,6 +25,7 @@ from .media import undecoded as undecoded
 from .record import embedding_feature as embedding_feature
 from .record import part as part
 from .record import provenance as provenance
+from .record import require_own as require_own
 from .record import score_features as score_features
 from .splits import as_dataset as as_dataset
 from .splits import fit_split as fit_split

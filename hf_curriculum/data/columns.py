@@ -14,6 +14,7 @@ from datasets import (
     Value,
     concatenate_datasets,
 )
+from datasets.arrow_dataset import transmit_format
 from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 65_536
@@ -178,12 +179,18 @@ def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Map
     return append_dataset(dataset, added)
 
 
+@transmit_format
 def append_dataset(dataset: Dataset, added: Dataset) -> Dataset:
-    """Append the columns of ``added``, row by row; columns of the same name are replaced."""
-    kept = dataset.remove_columns([name for name in added.column_names if name in dataset.column_names])
-    if not kept.column_names:
-        return added
-    return concatenate_datasets([kept, added], axis=1)
+    """Append the columns of ``added``, row by row; columns of the same name are replaced.
+
+    Split, info, format and transform are those of ``dataset``, as ``Dataset.map`` keeps them.
+    """
+    plain = dataset.with_format(None)  # parts of different formats would be joined with a note in the log
+    kept = plain.remove_columns([name for name in added.column_names if name in dataset.column_names])
+    info = dataset.info.copy()
+    info.features = Features({**kept.features, **added.features})
+    parts = [kept, added] if kept.column_names else [added]
+    return concatenate_datasets(parts, axis=1, info=info, split=dataset.split)
 
 
 def _is_number(feature: object) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, splits_of
+from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, require_own, splits_of
 from hf_curriculum.embedding.embedder import EmbeddingJob, Work
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.encoders import Options, load_encoder
@@ -75,8 +75,9 @@ def add_embeddings(
 
     Raises:
         TypeError: For a streaming dataset.
-        ValueError: For an empty dataset, an unknown model, column or option, several columns that fit, or, with
-            ``on_error="raise"``, a row that cannot be embedded.
+        ValueError: For an empty dataset, an unknown model, column or option, several columns that fit, a column
+            ``output_column`` that this library did not write, or, with ``on_error="raise"``, a row that cannot be
+            embedded.
         OSError: If the disk is full.
         RuntimeError: If a worker or another process fails. What is finished is kept in each case.
 
@@ -92,6 +93,8 @@ def add_embeddings(
     work = Work(batch_size, shard_size, num_workers, on_error, cache_dir)
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
+    for split in splits.values():
+        require_own(split, [output_column], ", or pass another output_column")
     encoder, column = load_encoder(model_id, splits[fit_split(splits)].with_format(None), options)
     forward = Forward(encoder, dtype)
     vectors = {name: EmbeddingJob(split, column, forward, work).run() for name, split in splits.items()}
