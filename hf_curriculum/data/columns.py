@@ -179,7 +179,7 @@ def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Map
     return append_dataset(dataset, added)
 
 
-@transmit_format
+@transmit_format  # type: ignore[untyped-decorator]
 def append_dataset(dataset: Dataset, added: Dataset) -> Dataset:
     """Append the columns of ``added``, row by row; columns of the same name are replaced.
 

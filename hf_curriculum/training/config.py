@@ -59,13 +59,7 @@ class CurriculumConfig:
     def __post_init__(self) -> None:
         for name in ("initial_fraction", "final_fraction", "warmup_steps", "seed"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
-        for name in ("initial_fraction", "final_fraction"):
-            if not _is(getattr(self, name), int | float):
-                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}.")
-        if self.seed is not None and not _is(self.seed, int):
-            raise ValueError(f"seed must be an integer or None, got {self.seed!r}.")
-        if not isinstance(self.difficulty_column, str):
-            raise ValueError(f"difficulty_column must be the name of a column, got {self.difficulty_column!r}.")
+        self._check_types()
         if not 0 < self.initial_fraction <= UNIFORM_FRACTION:
             raise ValueError(
                 f"initial_fraction must be in (0, {UNIFORM_FRACTION:.3f}], got {self.initial_fraction}. "
@@ -83,6 +77,15 @@ class CurriculumConfig:
             raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+
+    def _check_types(self) -> None:
+        for name in ("initial_fraction", "final_fraction"):
+            if not _is(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}.")
+        if self.seed is not None and not _is(self.seed, int):
+            raise ValueError(f"seed must be an integer or None, got {self.seed!r}.")
+        if not isinstance(self.difficulty_column, str):
+            raise ValueError(f"difficulty_column must be the name of a column, got {self.difficulty_column!r}.")
 
     @staticmethod
     def _check_shape(shape: Callable[[float], float]) -> None:
@@ -108,8 +111,8 @@ class CurriculumConfig:
             )
         if isinstance(steps, int) and steps == 1:
             logger.warning(
-                "warmup_steps=1 (an int) is a warm-up of one optimiser step, after which sampling is uniform. If all of "
-                "the training is meant, pass the float 1.0."
+                "warmup_steps=1 (an int) is a warm-up of one optimiser step, after which sampling is uniform. If all "
+                "of the training is meant, pass the float 1.0."
             )
 
     def resolve_warmup(self, total_steps: int | None) -> int:
