@@ -15,13 +15,13 @@ from .columns import read_labels as read_labels
 from .columns import require_column as require_column
 from .columns import require_finite as require_finite
 from .media import MODALITIES as MODALITIES
-from .media import BadRow as BadRow
 from .media import modality_of as modality_of
 from .media import read_audio as read_audio
 from .media import read_image as read_image
 from .media import read_text as read_text
 from .media import read_video as read_video
 from .media import undecoded as undecoded
+from .pictures import BadRow as BadRow
 from .record import embedding_feature as embedding_feature
 from .record import part as part
 from .record import provenance as provenance

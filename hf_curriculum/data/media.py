@@ -9,9 +9,10 @@ import datasets
 import numpy as np
 from datasets import Audio, Dataset, LargeList, List, Value, Video
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hf_curriculum._optional import require_extra
+from hf_curriculum.data.pictures import BadRow, to_rgb
 
 MODALITIES = ("image", "audio", "video", "text")
 
@@ -43,10 +44,6 @@ def undecoded(dataset: Dataset, column: str) -> Dataset:
     return dataset
 
 
-class BadRow(ValueError):
-    """A row that cannot be embedded; the message says why."""
-
-
 def read_image(row: Any) -> Image.Image:
     """An image as RGB, upright.
 
@@ -54,20 +51,18 @@ def read_image(row: Any) -> Image.Image:
         row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
 
     Returns:
-        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
+        The image in mode RGB as a viewer shows it, with its EXIF rotation applied; see
+        :func:`hf_curriculum.data.pictures.to_rgb`.
 
     Raises:
-        BadRow: If there is no image.
+        BadRow: If there is no image, or its numbers are no picture.
         OSError: If it is damaged.
     """
     if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
         raise BadRow("the image is null")
     if isinstance(row, dict):
         row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
-    image = ImageOps.exif_transpose(row)
-    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+    return to_rgb(row)
 
 
 _SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with silence

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from hf_curriculum.processes import this_process
 
 ROUNDING = 4e-6
-"""What one and the same row may differ by, as a share of the size of vectors: it comes from batches of other shapes."""
+"""What one and the same row may differ by, as a share of the size of vectors: from batches of other shapes."""
 EPSILON = 2.0**-23
 """What a number of float32 may be off by, as a share of itself."""
 _CONSTANT = 1e-6  # a dimension whose deviation is this share of its size holds nothing but rounding
 _CHUNK = 2048
 _SAFE = 2.0**40  # squares of what is larger, or smaller than the inverse, leave the range of float32 too soon
 _OUTLIER = 1e9
-_LEAST, _MOST = 1e-31, 1e38
+_LEAST, _MOST, _FAR = 1e-37, 1e38, 1e17
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
 
     Raises:
         ValueError: If float32 cannot tell the rows apart, since one is larger by a factor of 1e9 than most, or a
-            dimension varies by less than 1e-31 or reaches 1e38.
+            dimension varies by less than 1e-37 or reaches 1e38.
     """
     mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
     if not standardize and unit:  # the direction of a vector is right at any size
@@ -190,6 +190,8 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
         shift = points.total(sums) / len(points)
         deviation = (points.total(squares) / len(points) - shift.square()).clamp(min=0).sqrt()
         constant = deviation <= _CONSTANT * largest
+        if float(largest.max()) > _FAR * _LEAST:  # beside other dimensions, next to nothing is nothing
+            constant |= deviation < _LEAST
         for number in (~constant & ((deviation < _LEAST) | (largest > _MOST))).nonzero()[:1, 0].tolist():
             raise ValueError(
                 f"Dimension {number} of the embeddings reaches {largest[number]:.3g} and deviates by "

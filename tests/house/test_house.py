@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "splits", "record", "media"],
+    "data": ["columns", "splits", "record", "pictures", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
     "embedding": ["forward", "prefetch", "shards", "embedder", "embed"],
     "scoring": [
