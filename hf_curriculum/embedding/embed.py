@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, require_own, splits_of
 from hf_curriculum.embedding.embedder import EmbeddingJob, Work
 from hf_curriculum.embedding.forward import Forward
-from hf_curriculum.encoders import Options, load_encoder
+from hf_curriculum.encoders import Options, evaluated, load_encoder
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -96,8 +96,9 @@ def add_embeddings(
     for split in splits.values():
         require_own(split, [output_column], ", or pass another output_column")
     encoder, column = load_encoder(model_id, splits[fit_split(splits)].with_format(None), options)
-    forward = Forward(encoder, dtype)
-    vectors = {name: EmbeddingJob(split, column, forward, work).run() for name, split in splits.items()}
+    with evaluated(encoder.model):
+        forward = Forward(encoder, dtype)
+        vectors = {name: EmbeddingJob(split, column, forward, work).run() for name, split in splits.items()}
     embedded = {
         name: append_dataset(split, vectors[name].rename_columns({EMBEDDING: output_column}))
         for name, split in splits.items()

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 def ordered(difficulty: NDArray[np.floating], order: str) -> NDArray[np.floating]:
     """Difficulties shifted so that the row to draw first has 0; the softmax does not see the shift."""
-    return difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
+    with np.errstate(over="ignore"):
+        shifted = difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
+    if not np.isfinite(shifted.max()):
+        low, high = int(difficulty.argmin()), int(difficulty.argmax())
+        raise ValueError(
+            f"difficulty goes from {difficulty[low]:g} in row {low} to {difficulty[high]:g} in row {high}, farther "
+            f"than {difficulty.dtype} can tell. Scale it down."
+        )
+    return shifted + 0  # 0, not -0, whose bits are not in the order of the numbers
 
 
 def rank_rows(scores: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.integer[Any]]]:
