@@ -56,6 +56,12 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
         raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
+    if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
+        row = pc.index(array, pc.max(array)).as_py()
+        raise ValueError(
+            f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
+            "minimum of the column, or scale it down."
+        )
     null = array.is_null().to_numpy(zero_copy_only=False)
     values = array.to_numpy(zero_copy_only=False)
     values = values if values.dtype == np.float32 else values.astype(np.float64)

@@ -209,7 +209,7 @@ class CurriculumSampler(Sampler[int]):
         A bin is proposed with probability proportional to ``count * exp(-coldness * low)``, then a row uniformly in
         it. The proposal's coldness is the next lower rung of a ladder of ratio 1.1, so that slots share one table.
         """
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             rungs = np.exp(np.floor(np.log(coldness) / _LADDER) * _LADDER)
         ranks = np.empty(coldness.size, np.int64)
         for rung in np.unique(rungs):

@@ -65,8 +65,8 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
-    scores = check_difficulty(difficulty).astype(np.float64)
-    p = softmax(scores - scores.min(), np.ones_like(scores), temperature)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), "easy_first").astype(np.float64, copy=False)
+    p = softmax(scores, np.ones_like(scores), temperature)
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
@@ -95,7 +95,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
-    ranked = np.sort(check_difficulty(difficulty).astype(np.float64))
+    ranked = np.sort(ordered(check_difficulty(difficulty).astype(np.float64), "easy_first"))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
@@ -119,12 +119,12 @@ def curriculum_weights(
     """
     if step < 0:
         raise ValueError(f"step counts from 0, got {step}.")
-    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)
-    weights = np.exp(-scores / solve_temperature(scores, float(planned_fraction(step, config, warmup))))
-    return np.asarray(weights / weights.sum())
+    temperature = solve_temperature(scores, float(planned_fraction(step, config, warmup)))
+    return softmax(scores, np.ones_like(scores), temperature)
 
 
 def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
