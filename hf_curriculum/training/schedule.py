@@ -124,7 +124,9 @@ def curriculum_weights(
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)
     temperature = solve_temperature(scores, float(planned_fraction(step, config, warmup)))
-    return softmax(scores, np.ones_like(scores), temperature)
+    with np.errstate(over="ignore"):  # a row infinitely many temperatures away is never drawn
+        weights = np.exp(-scores / temperature)
+    return np.asarray(weights / weights.sum())
 
 
 def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:

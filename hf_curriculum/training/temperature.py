@@ -122,9 +122,10 @@ def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64], unit: float) 
         # (mean - low) * (high - mean) keeps both in range (Bhatia and Davis 2000).
         left = np.maximum(low, mean - np.sqrt(variance))
         right = np.minimum(high, mean + variance / (mean - left))
+        flat |= ~(right > mean)  # a variance lost in rounding
         left = mean - variance / (right - mean)
         share = (right - mean) / (right - left)
-    left, right, share = np.where(flat, low, left), np.where(flat, high, right), np.where(flat, 0.5, share)
+    left, right, share = np.where(flat, mean, left), np.where(flat, mean, right), np.where(flat, 0.5, share)
     return np.concatenate([left, right]), np.concatenate([counts * share, counts * (1 - share)])
 
 
