@@ -11,7 +11,6 @@ KNOTS: dict[str | None, int] = {"minmax": 2, "rank": 1001, None: 0}
 """Quantiles of a cluster's distances that a normalisation keeps."""
 NORMALIZATIONS = tuple(KNOTS)
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
-_NEAR = 4e-6  # rows of a cluster tie by this share of its farthest distance, where no larger rounding is known
 _TIES = 0.004  # a share of a cluster below which the order of its rows may be that of rounding
 
 
@@ -43,8 +42,7 @@ def fit_normalizer(
     if knots:
         for k, rows in _rows_by_cluster(cluster):
             if rows.size > 1:
-                own = np.sort(distance[rows])
-                own = own if knots == 2 else _with_ties(own, max(near[k], _NEAR * own[-1]))
+                own = distance[rows] if knots == 2 else _with_ties(np.sort(distance[rows]), near[k])
                 quantiles[k] = np.quantile(own, np.linspace(0, 1, knots))
     return quantiles
 
@@ -76,7 +74,7 @@ def difficulty_of(
     for k, rows in _rows_by_cluster(cluster):
         knots, first, counts = np.unique(quantiles[k], return_index=True, return_counts=True)
         if knots[-1] - knots[0] > max(_SPREAD * knots[-1], near[k]):
-            own = _snapped(distance[rows], knots[counts > 1], max(near[k], _NEAR * knots[-1]))
+            own = _snapped(distance[rows], knots[counts > 1], near[k])
             difficulty[rows] = np.interp(own, knots, levels[first], right=1)
         else:
             difficulty[rows] = distance[rows] > _end(knots[-1], near[k])

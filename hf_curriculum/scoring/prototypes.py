@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hf_curriculum.scoring.difficulty import count_outside, difficulty_of, fit_normalizer
 from hf_curriculum.scoring.kmeans import assign, davies_bouldin, rounding_of
-from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.points import ROUNDING, Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
 _ENOUGH = 16  # rows that are a prototype's due, however large the others are
@@ -70,6 +70,7 @@ class Prototypes:
         cluster, distance = position[cluster[inside]], distance[inside]
         near = rounding_of(centroids, points.rounding)
         distance[distance <= near[cluster]] = 0
+        near = np.maximum(near, ROUNDING * distance.max())
         quantiles = fit_normalizer(distance, cluster, len(centroids), normalize, near)
         return cls(centroids, quantiles, None, index, int(np.sum(~inside)))
 
@@ -83,6 +84,7 @@ class Prototypes:
         cluster, distance = self.nearest(points, labels)
         near = rounding_of(self.centroids, points.rounding)
         distance[distance <= near[cluster]] = 0
+        near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
         beyond = count_outside(distance, cluster, self.quantiles, near)
         return cluster, distance, difficulty_of(distance, cluster, self.quantiles, near), beyond
 
