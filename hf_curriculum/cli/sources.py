@@ -73,7 +73,8 @@ def require_output(output: Path, source: str, overwrite: bool = False) -> None:
 
 def save(scored: Dataset | DatasetDict, output: Path) -> None:
     """Save a dataset to a directory that :func:`require_output` found fit; it appears there whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    if not output.parent.exists():
+        output.parent.mkdir(parents=True)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as folder:
         scored.save_to_disk(str(Path(folder) / "new"))
         if output.exists():
