@@ -8,10 +8,11 @@ import datasets
 import numpy as np
 from datasets import Audio, Dataset, LargeList, List, Value, Video
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.data.opening import open_media
+from hf_curriculum.data.pictures import BadRow, from_array, to_rgb
 
 MODALITIES = ("image", "audio", "video", "text")
 
@@ -51,10 +52,6 @@ def undecoded(dataset: Dataset, column: str) -> Dataset:
     return dataset
 
 
-class BadRow(ValueError):
-    """A row that cannot be embedded; the message says why."""
-
-
 def _is_null(row: Any) -> bool:
     return row is None or isinstance(row, dict) and all(value is None for value in row.values())
 
@@ -63,23 +60,22 @@ def read_image(row: Any) -> Image.Image:
     """An image as RGB, upright.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it; a PIL image; or
+            its numbers, as formats of datasets give them, see :func:`hf_curriculum.data.pictures.from_array`.
 
     Returns:
-        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
+        The image in mode RGB as a viewer shows it, with its EXIF rotation applied; see
+        :func:`hf_curriculum.data.pictures.to_rgb`.
 
     Raises:
-        BadRow: If there is no image.
+        BadRow: If there is no image, or its numbers are no picture.
         OSError: If it is damaged.
     """
     if _is_null(row):
         raise BadRow("the image is null")
     if isinstance(row, dict):
         row = Image.open(open_media(row))
-    image = ImageOps.exif_transpose(row)
-    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+    return to_rgb(row if isinstance(row, Image.Image) else from_array(row))
 
 
 _SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with silence

@@ -1,7 +1,7 @@
 """Splits: a dataset of any kind as its checked splits by name, and back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def as_dataset(dataset: Any) -> Any:
 
     Raises:
         TypeError: If rows are neither dictionaries nor tuples.
+        ValueError: If a row has other keys, or a tuple another length, than the first.
     """
     if not isinstance(dataset, torch.utils.data.Dataset) or isinstance(dataset, torch.utils.data.IterableDataset):
         return dataset
@@ -41,14 +42,26 @@ def _written(dataset: Any) -> Dataset:
         return Dataset.from_dict({})
     path = os.path.join(get_temporary_cache_files_directory(), f"{generate_random_fingerprint()}.arrow")
     with ArrowWriter(path=path) as writer:
+        first = _row(dataset, 0).keys()
         for index in range(len(dataset)):
-            writer.write(_row(dataset, index))
+            row = _row(dataset, index)
+            if row.keys() != first:
+                raise ValueError(_of_other_keys(index, row.keys(), first))
+            writer.write(row)
         writer.finalize()
     written = Dataset.from_file(path)
     content = Hasher()
     for batch in written.data.to_batches():
         content.update(batch)
     return Dataset(written.data, info=written.info, fingerprint=content.hexdigest())
+
+
+def _of_other_keys(index: int, keys: Collection[str], first: Collection[str]) -> str:
+    lacking, added = [name for name in first if name not in keys], [name for name in keys if name not in first]
+    has = " and ".join(
+        part for part in (lacking and f"lacks {lacking}", added and f"has {added}, which row 0 lacks") if part
+    )
+    return f"Row {index} {has}. All rows of a torch dataset need the same keys: give None where there is no value."
 
 
 def _row(dataset: Any, index: int) -> dict[str, Any]:

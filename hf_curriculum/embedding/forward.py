@@ -54,7 +54,7 @@ class Forward:
         if encoder.model is not None and not _is_placed(encoder.model):
             encoder.model.to(self.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what a module keeps of it could not be trained on afterwards
     def __call__(self, prepared: Prepared, n: int) -> NDArray[np.float32]:
         """Vectors of prepared rows.
 

@@ -1,6 +1,7 @@
 """Your own encoder: a torch module, a SentenceTransformer, or any callable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,28 @@ import torch
 
 from hf_curriculum.data import BadRow, read_image
 from hf_curriculum.encoders.base import Prepared, single_batches
+
+
+@contextmanager
+def evaluated(model: torch.nn.Module | None) -> Iterator[None]:
+    """Hold a module in eval mode; afterwards each of its parts is in the mode, and all on the device, of before.
+
+    Args:
+        model: The module; ``None`` for none.
+    """
+    if model is None:
+        yield
+        return
+    modes = [(part, part.training) for part in model.modules()]
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        if len(devices) == 1:
+            model.to(devices.pop())
 
 
 class CallableEncoder:
@@ -29,7 +52,7 @@ class CallableEncoder:
     def __init__(
         self, embed: Any, transform: Callable[[Any], torch.Tensor] | None = None, column: str | None = None
     ) -> None:
-        self.model = embed.eval() if isinstance(embed, torch.nn.Module) else None
+        self.model = embed if isinstance(embed, torch.nn.Module) else None
         self.function = None if self.model is not None else embed
         self.stacks = transform is not None
         self.transform = transform

@@ -25,6 +25,7 @@ from hf_curriculum.data import (
     read_embeddings,
     read_labels,
     rejoined,
+    require_own,
     score_features,
     splits_of,
     without_folders,
@@ -35,6 +36,7 @@ from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
 from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
+_WRITTEN = (CLUSTER, DISTANCE, DIFFICULTY)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
 
 
@@ -78,8 +80,9 @@ def add_difficulty(
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
-        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, or embeddings
-            or labels that a fitted ``scorer`` does not know.
+        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, columns of
+            these names that this library did not write, or embeddings or labels that a fitted ``scorer`` does not
+            know.
 
     Example:
         >>> from datasets import Dataset
@@ -96,6 +99,7 @@ def add_difficulty(
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
     _check_rows(splits, labels, scorer)
+    _check_columns(splits, embedding_column, embed=model_id is not None)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
@@ -143,6 +147,16 @@ def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: Diff
             scorer.check_labels(values)
         elif values is not None:
             require_seen(values, labels[reference])
+
+
+def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: bool) -> None:
+    """Raise if what will be written takes the place of what the user has."""
+    if embedding_column in _WRITTEN:
+        raise ValueError(f"embedding_column={embedding_column!r} is a column of scores; name another one.")
+    for split in splits.values():
+        require_own(split, _WRITTEN)
+        if embed:
+            require_own(split, [embedding_column], ", or pass another embedding_column")
 
 
 def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:

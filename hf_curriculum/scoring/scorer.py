@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite, without_folders
-from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
+from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
@@ -202,16 +202,31 @@ class DifficultyScorer(Shareable):
         self.check_labels(classes)
         points = points.inside(self.space_)
         first, *others = self.prototypes_
-        cluster, distance = first.nearest(points, classes)
-        beyond = count_outside(distance, cluster, first.quantiles)
+        cluster, distance, difficulty, beyond = first.score(points, classes)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        difficulty = difficulty_of(distance, cluster, first.quantiles)
         for prototypes in others:
-            near, far = prototypes.nearest(points, classes)
-            difficulty += difficulty_of(far, near, prototypes.quantiles)
+            difficulty += prototypes.score(points, classes)[2]
         difficulty /= np.float32(len(self.prototypes_))
+        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
         return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
+
+    def _in_unit_of_embeddings(
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
+        if self.standardize or self.l2_normalize:
+            return distance, difficulty
+        unit = np.float32(self.space_.scale[0])
+        with np.errstate(over="ignore"):
+            distance = distance * unit
+            difficulty = difficulty * unit if self.normalize is None else difficulty
+        if not np.isfinite(distance).all():
+            raise ValueError(
+                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                "hold. Scale the embeddings down, or pass standardize=True."
+            )
+        return distance, difficulty
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None

@@ -66,7 +66,8 @@ def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArra
     Returns:
         Probabilities that sum to 1, float64, shape ``(N,)``.
     """
-    weights = np.exp(-ordered_difficulty / temperature)
+    with np.errstate(over="ignore"):  # a row infinitely many temperatures away is never drawn
+        weights = np.exp(-ordered_difficulty / temperature)
     return np.asarray(weights / weights.sum())
 
 
@@ -98,8 +99,8 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
-    scores = check_difficulty(difficulty).astype(np.float64)
-    p = row_weights(scores - scores.min(), temperature)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), "easy_first").astype(np.float64, copy=False)
+    p = row_weights(scores, temperature)
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
@@ -128,7 +129,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
-    ranked = np.sort(check_difficulty(difficulty).astype(np.float64))
+    ranked = np.sort(ordered(check_difficulty(difficulty).astype(np.float64), "easy_first"))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
@@ -152,7 +153,7 @@ def curriculum_weights(
     """
     if step < 0:
         raise ValueError(f"step counts from 0, got {step}.")
-    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)

@@ -314,7 +314,8 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, A
     }
     if callable(sampler.config.schedule):
         planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
-        settings["schedule"] += f" {_checksum(planned)}"
+        name = getattr(sampler.config.schedule, "__qualname__", repr(sampler.config.schedule))
+        settings["schedule"] = f"{name} {_checksum(planned)}"
     if isinstance(sampler.config.warmup_steps, float):
         settings["total_steps"] = sampler.total_steps
     if sampler.lengths is not None:

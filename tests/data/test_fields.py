@@ -58,10 +58,11 @@ def read_by_all(dataset, folder):
 
 def read_by_card_and_scorer(dataset, folder):
     card = card_section({"train": dataset}, "me/data")
-    again = add_difficulty(dataset, scorer=DifficultyScorer(3))
+    rows = dataset.remove_columns(["cluster", "distance", "difficulty"])  # of which nothing says that they are ours
+    again = add_difficulty(rows, scorer=DifficultyScorer(3))
     fitted = DifficultyScorer(3).fit(dataset.with_format("numpy")["embedding"][:], trained_on={"model_id": "me/own"})
     fitted.trained_on_ = provenance(dataset, "embedding")
-    add_difficulty(dataset, scorer=fitted)
+    add_difficulty(rows, scorer=fitted)
     fitted.save_pretrained(folder / "scorer")
     DifficultyScorer.from_pretrained(folder / "scorer")
     json.dumps(provenance(again), allow_nan=False).encode()

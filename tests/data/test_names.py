@@ -25,7 +25,7 @@ PLACES = {
     "push_scored": lambda name: push_scored(scored(), name),
     "push_to_hub": lambda name: DifficultyScorer(1).fit([[0.0, 1.0], [1.0, 0.0]]).push_to_hub(name),
     "from_pretrained": DifficultyScorer.from_pretrained,
-    "add_difficulty": lambda name: add_difficulty(TEXTS, name),
+    "add_difficulty": lambda name: add_difficulty(TEXTS.select_columns("text"), name),
     "cli dataset": lambda name: load(name, None),
     "cli output": lambda name: require_output(Path(name), "data"),
 }

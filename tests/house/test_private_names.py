@@ -94,6 +94,7 @@ PRIVATE = {
 }
 
 INNER_MODULES = {
+    "datasets.arrow_dataset": "transmit_format: by which map keeps format and transform of a dataset; so do we",
     "datasets.arrow_writer": (
         "ArrowWriter: rows of a torch dataset to a file, one by one. Dataset.from_generator, the public way, hashes "
         "all that the dataset holds; from datasets 4.3 on fingerprint= spares that, and it can take its place"
