@@ -38,6 +38,7 @@ HOUSE = {
         "sampler",
         "coverage",
         "checkpoint",
+        "weights",
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "embedding_map", "plots", "report_page"],
