@@ -27,7 +27,7 @@ def newest_whole(folder: str) -> str | None:
         for path in Path(folder).glob("checkpoint-*")
         if path.is_dir() and (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
     }
-    faults = []
+    faults: list[str] = []
     for _, path in sorted(steps.items(), reverse=True):
         if (fault := find_damage(path)) is None:
             if faults:

@@ -140,3 +140,17 @@ class CurriculumConfig:
     def from_json(cls, text: str) -> "CurriculumConfig":
         """The config that :meth:`to_json` wrote."""
         return cls.from_dict(json.loads(text))
+
+
+def require_config(config: object, name: str) -> CurriculumConfig:
+    """``config``, or the default for ``None``.
+
+    Raises:
+        TypeError: If it is something else, such as a dict; the message says how to make a config of it.
+    """
+    if config is None:
+        return CurriculumConfig()
+    if not isinstance(config, CurriculumConfig):
+        remedy = "CurriculumConfig(**settings)" if isinstance(config, dict) else "CurriculumConfig(...)"
+        raise TypeError(f"{name} must be a CurriculumConfig, got {config!r}. Pass {name}={remedy}.")
+    return config

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
 from hf_curriculum.training.bins import difficulty_bins, ordered, rank_rows
-from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.lengths import group_by_length
 from hf_curriculum.training.permutation import shuffled
-from hf_curriculum.training.schedule import check_difficulty, planned_fraction
+from hf_curriculum.training.schedule import check_difficulty, planned_fraction, require_vector
 from hf_curriculum.training.temperature import TemperatureSolver
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class CurriculumSampler(Sampler[int]):
         solver: Effective fraction as a function of the temperature, for these difficulties.
 
     Raises:
+        TypeError: If ``difficulty`` is a dataset, or not of numbers, or ``config`` no :class:`CurriculumConfig`.
         ValueError: If ``difficulty`` is empty, not finite, not 1-D or masked in all rows, a count is not positive,
             ``micro_batch_size`` does not divide ``total_batch_size``, ``lengths`` are not one a row, or
             ``total_steps`` is missing.
@@ -83,12 +84,13 @@ class CurriculumSampler(Sampler[int]):
         for name, count in (("total_batch_size", total_batch_size), ("steps_per_epoch", steps_per_epoch)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}.")
-        self.config = config or CurriculumConfig()
+        self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
         self.warmup_steps = self.config.resolve_warmup(total_steps)
         self.total_steps = total_steps
+        require_vector(difficulty)
         self._rank(np.ma.asarray(difficulty))
         self.lengths = None if lengths is None else self._check_lengths(lengths)
         self.steps_per_epoch = steps_per_epoch or math.ceil(self.rows / total_batch_size)

@@ -15,7 +15,7 @@ from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
 from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
-from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.sampler import CurriculumSampler
@@ -58,7 +58,8 @@ class CurriculumMixin(_Base):
         curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
 
     Raises:
-        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
+        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``, or ``curriculum`` no
+            :class:`CurriculumConfig`; where the class is defined, if the next class
             has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
             batches without a sampler.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
@@ -87,7 +88,7 @@ class CurriculumMixin(_Base):
         allow_changed_resume: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.curriculum = curriculum or CurriculumConfig()
+        self.curriculum = require_config(curriculum, "curriculum")
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: _TrainerSampler | None = None
         super().__init__(*args, **kwargs)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
@@ -40,20 +41,39 @@ def load_weights(model: Module, checkpoint: str) -> bool:
     Raises:
         RuntimeError: If the checkpoint lacks a weight of the model, or has it in another shape; all are named.
     """
+    if getattr(_inner(model), "_hf_peft_config_loaded", False):
+        _load_adapter(_inner(model), Path(checkpoint))
+        return True
     saved = _read(Path(checkpoint))
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
     if saved is None or (own.keys() <= saved.keys() and not _converts(model)):
         return False
     found, unexpected = _match(model, {name: tensor.to("meta") for name, tensor in own.items()}, saved)
-    if missing := _missing(model, own.keys() - found.keys(), found):
-        raise RuntimeError(
-            f"{checkpoint} lacks {len(missing)} of {len(own)} weights of the model: {', '.join(missing)}. "
-            "Resume with the model that was trained, made in the same way."
-        )
+    _require_none(_missing(model, own.keys() - found.keys(), found), checkpoint)
     if unexpected:
         logger.warning("%s has weights that the model does not have: %s.", checkpoint, ", ".join(unexpected))
     model.load_state_dict(found, strict=False)
     return True
+
+
+def _require_none(missing: list[str], checkpoint: str | Path) -> None:
+    if missing:
+        raise RuntimeError(
+            f"{checkpoint} lacks {len(missing)} weights of the model: {', '.join(missing)}. "
+            "Resume with the model that was trained, made in the same way."
+        )
+
+
+def _load_adapter(inner: PreTrainedModel, checkpoint: Path) -> None:
+    """Of a model with ``add_adapter``, the active adapter alone is saved; ``Trainer`` looks for the whole model."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    (adapter,) = inner.active_adapters()
+    saved = _tensors(checkpoint / "adapter_model.safetensors")
+    saved = {name.removeprefix("base_model.model."): tensor for name, tensor in saved.items()}
+    own = get_peft_model_state_dict(inner, adapter_name=adapter)
+    _require_none(sorted(own.keys() - saved.keys()), checkpoint)
+    set_peft_model_state_dict(inner, saved, adapter_name=adapter)
 
 
 def _read(checkpoint: Path) -> _Weights | None:
@@ -70,11 +90,11 @@ def _read(checkpoint: Path) -> _Weights | None:
 def _tensors(file: Path) -> _Weights:
     if file.suffix == ".safetensors":
         return load_file(file)
-    return torch.load(file, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _inner(model: Module) -> Module:
-    return extract_model_from_parallel(model, keep_torch_compile=False)  # type: ignore[no-any-return]
+    return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
 def _converts(model: Module) -> bool:
@@ -123,7 +143,8 @@ def _convert(inner: Module, own: _Weights, saved: _Weights) -> tuple[_Weights, l
         return {name: saved[name] for name in own if name in saved}, [name for name in saved if name not in own]
     names = {id(tensor): name for name, tensor in own.items()}
     as_saved = core_model_loading.revert_weight_conversion(inner, own) if conversion_mapping else own
-    found, rest = {}, {}
+    found: _Weights = {}
+    rest: _Weights = {}
     for name, tensor in saved.items():
         target = names.get(id(as_saved.get(name)))
         (rest if target is None else found)[target or name] = tensor
@@ -140,7 +161,9 @@ def _as_pretrained(inner: PreTrainedModel, own: _Weights, saved: _Weights) -> tu
     renamings = [each for each in transforms if isinstance(each, core_model_loading.WeightRenaming)]
     converters = [each for each in transforms if isinstance(each, core_model_loading.WeightConverter)]
     by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
-    found, merging, unexpected = {}, {}, []
+    found: _Weights = {}
+    merging: dict[str, Any] = {}
+    unexpected = []
     for name in sorted(saved, key=core_model_loading.dot_natural_key):
         target, pattern = core_model_loading.rename_source_key(
             name, renamings, converters, inner.base_model_prefix, own
