@@ -125,7 +125,7 @@ def tied_llama():
 
 def llava():
     vision, text = CLIPVisionConfig(**SIZES, **PICTURE), LlamaConfig(vocab_size=9, **SIZES)
-    return LlavaForConditionalGeneration(LlavaConfig(vision, text, image_token_index=8))
+    return LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=8))
 
 
 def masked():
@@ -220,7 +220,7 @@ def assert_loaded(model, saved):
 @pytest.mark.parametrize(
     "ways",
     [*((change, change) for change in CHANGES), *OTHERWISE],
-    ids=lambda pair: "-".join(way.__name__ for way in pair),
+    ids=lambda ways: "-".join(way.__name__ for way in ways),
 )
 def test_all_weights_reach_the_model_that_is_there(make, ways, tmp_path):
     before, after = ways
@@ -425,7 +425,7 @@ def cut(file, share):
         opened.truncate(int(file.stat().st_size * share))
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
 )
