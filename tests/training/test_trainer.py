@@ -220,7 +220,7 @@ def test_missing_difficulty_names_columns_and_remedy(tmp_path):
     ("column", "message"),
     [
         ("perplexty", r"'perplexty' is not in the dataset .*Did you mean 'perplexity'\?$"),
-        ("loss", r"'loss' is not in the dataset .*'perplexity'\]\)\. Create it with `dataset\.map\(\.\.\.\)`\.$"),
+        ("loss", r"'loss' is not in the dataset .*'perplexity'\]\)\.$"),
         (
             "difficulty",
             r"'difficulty' is not in the dataset .*Create it with `add_difficulty\(dataset, model_id\)`\.$",
