@@ -55,7 +55,8 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     Raises:
         ValueError: If the column is missing, not numeric, all null, or has a NaN, infinite or negative value.
     """
-    require_column(dataset, column, made_by="add_difficulty(dataset, model_id)")
+    made_by = "add_difficulty(dataset, model_id)" if column in SCORES else None  # a column of the user's own
+    require_column(dataset, column, made_by=made_by)
     array = arrow_column(dataset, column)
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numeric = [name for name, feature in dataset.features.items() if _is_number(feature)]

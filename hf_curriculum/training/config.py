@@ -174,6 +174,27 @@ class CurriculumConfig:
         return cls.from_dict(json.loads(text))
 
 
+def require_config(config: object, name: str) -> CurriculumConfig:
+    """``config``, or the default for ``None``.
+
+    Args:
+        config: What was given.
+        name: Of the argument, for the error.
+
+    Returns:
+        The config.
+
+    Raises:
+        TypeError: If it is something else, such as a dict; the message says how to make a config of it.
+    """
+    if config is None:
+        return CurriculumConfig()
+    if not isinstance(config, CurriculumConfig):
+        remedy = "CurriculumConfig(**settings)" if isinstance(config, dict) else "CurriculumConfig(...)"
+        raise TypeError(f"{name} must be a CurriculumConfig, got {config!r}. Pass {name}={remedy}.")
+    return config
+
+
 def _plain(value: Any) -> Any:
     """A number of numpy, or of any other kind, as one of Python; all else as it is."""
     if isinstance(value, bool) or not isinstance(value, Real):

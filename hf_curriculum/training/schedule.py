@@ -1,10 +1,12 @@
 """From a training step to a sampling distribution: effective fraction, temperature, weights."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_curriculum.training.bins import difficulty_bins, ordered
-from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig
+from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
 
 
@@ -153,6 +155,7 @@ def curriculum_weights(
     """
     if step < 0:
         raise ValueError(f"step counts from 0, got {step}.")
+    config = require_config(config, "config")
     scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
@@ -164,9 +167,13 @@ def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
     """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them.
 
     Raises:
+        TypeError: If they are not real numbers.
         ValueError: If they are not 1-D, there are none, or one is not finite.
     """
+    require_vector(difficulty)
     scores = np.asarray(difficulty)
+    if scores.dtype.kind not in "biufO":
+        raise TypeError(f"difficulty holds {scores.dtype}, not real numbers.")
     scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
     if scores.ndim != 1:
         raise ValueError(f"difficulty must be one number a row, shape (N,), got shape {scores.shape}.")
@@ -176,3 +183,16 @@ def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
     if bad.size:
         raise ValueError(f"difficulty of row {bad[0]} is {scores[bad[0]]} ({bad.size} such rows); it must be finite.")
     return scores
+
+
+def require_vector(difficulty: object) -> None:
+    """Raise if a dataset, or the name of its column, stands in the place of the difficulties.
+
+    Raises:
+        TypeError: If it does; the message says how to take the column.
+    """
+    if isinstance(difficulty, str | Mapping) or hasattr(difficulty, "column_names"):
+        got = repr(difficulty) if isinstance(difficulty, str) else type(difficulty).__name__
+        raise TypeError(
+            f'difficulty must be one number a row, got {got}. Of a dataset, pass the column: dataset["difficulty"][:].'
+        )

@@ -5,6 +5,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from torch.utils.data import BatchSampler, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
 from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
-from hf_curriculum.training.checkpoint import load_weights, renames_weights
-from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
+from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.weights import load_weights
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
@@ -56,7 +58,8 @@ class CurriculumMixin(_Base):
         curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
 
     Raises:
-        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
+        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``, or ``curriculum`` no
+            :class:`CurriculumConfig`; where the class is defined, if the next class
             has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
             batches without a sampler.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
@@ -85,7 +88,7 @@ class CurriculumMixin(_Base):
         allow_changed_resume: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.curriculum = curriculum or CurriculumConfig()
+        self.curriculum = require_config(curriculum, "curriculum")
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: _TrainerSampler | None = None
         super().__init__(*args, **kwargs)
@@ -173,17 +176,52 @@ class CurriculumMixin(_Base):
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as ``Trainer`` does; ``resume_from_checkpoint=True`` takes the newest checkpoint that is whole.
+
+        A checkpoint whose writing was cut off is passed over with a warning.
+
+        Args:
+            resume_from_checkpoint: ``True``, or the folder of a checkpoint. Default ``None``, a new run.
+            *args: Further ones of ``Trainer.train``.
+            **kwargs: Further ones of ``Trainer.train``.
+
+        Returns:
+            What ``Trainer.train`` returns.
+
+        Raises:
+            ValueError: If the checkpoint that is named, or every one, is damaged; the file is named.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = newest_whole(self.args.output_dir) or True
+        elif resume_from_checkpoint:
+            check_whole(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            forget_whole(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+        super()._save_checkpoint(model, trial)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
         # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
-        # transformers 5 has saved under others, MAE's among them (transformers issue 48805).
-        if self.is_fsdp_enabled or not renames_weights(self.model):
-            return super()._load_from_checkpoint(resume_from_checkpoint, *args)
-        return load_weights(self.model, resume_from_checkpoint)
+        # were saved under others (transformers issue 48805).
+        theirs = self._loads_by_itself("_load_from_checkpoint")
+        if theirs or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, *args)
 
     def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not renames_weights(self.model):
-            return super()._load_best_model()
-        return load_weights(self.model, self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        check_best(best)
+        if self._loads_by_itself("_load_best_model") or not load_weights(self.model, best):
+            super()._load_best_model()
+
+    def _loads_by_itself(self, method: str) -> bool:
+        """Whether weights are not in files that hold the model's: sharded, quantised, or kept by another trainer."""
+        behind = type(self).__mro__[type(self).__mro__.index(CurriculumMixin) + 1 :]
+        owner = next(base for base in behind if method in vars(base))
+        quantized = getattr(self.model, "hf_quantizer", None) is not None
+        return owner is not Trainer or self.is_fsdp_enabled or self.is_deepspeed_enabled or quantized
 
     def _lengths(self) -> np.ndarray | None:
         if not (
@@ -273,6 +311,8 @@ class _Resume(TrainerCallback):
         if not args.ignore_data_skip:
             self._check_skip(state.global_step % sampler.steps_per_epoch)
             sampler.resumed_step = state.global_step
+        if args.load_best_model_at_end:
+            restore_best(state, args.output_dir)
         settings = _settings(sampler, self.trainer._difficulty)
         before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
         changed = _changes(before["settings"], settings)

@@ -235,6 +235,21 @@ def test_lightning_sees_the_rows_of_the_sampler_and_resumes(accumulate, workers)
     assert rows_of(names["seen"]) == stream(names["sampler"], half, whole)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_lightning_run_begins_at_its_first_row_whatever_ran_before(workers):
+    fit, resume = blocks("loops.md", "Lightning")
+    fit = fit.replace("batch_size=8, sampler=sampler", f"batch_size=8, sampler=sampler, num_workers={workers}")
+    names = lightning_names()
+    exec(fit.replace("max_epochs=4", "max_epochs=3"), names)
+    names["checkpoint"] = names["trainer"].checkpoint_callback.best_model_path
+    again = next(line for line in fit.splitlines() if line.startswith("trainer = "))
+    again = f"{again}\ntrainer.fit(module, loader)"
+    for run, first, last in ((again, 0, 40), (again, 0, 40), (resume, 30, 40), (again, 0, 40)):
+        names["seen"].clear()
+        exec(run, names)
+        assert rows_of(names["seen"]) == stream(names["sampler"], first, last)
+
+
 # trainers.md
 
 

@@ -40,6 +40,7 @@ HOUSE = {
         "sampler",
         "coverage",
         "checkpoint",
+        "weights",
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],

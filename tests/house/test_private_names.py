@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from transformers import Trainer, ViTMAEConfig, ViTMAEForPreTraining, Wav2Vec2Config, Wav2Vec2Model
+from transformers import PreTrainedModel, Trainer, ViTMAEConfig, ViTMAEForPreTraining, Wav2Vec2Config, Wav2Vec2Model
 from transformers.integrations.peft import PeftAdapterMixin
 
 import hf_curriculum
@@ -42,7 +42,7 @@ PRIVATE = {
         ["house/test_private_names.py::test_a_masked_autoencoder_gets_its_positions"],
     ),
     "_hf_peft_config_loaded": (
-        {"training/checkpoint.py"},
+        {"training/weights.py"},
         "transformers' models: adapters are loaded, and these alone are saved",
         ["house/test_private_names.py::test_a_model_says_whether_adapters_are_loaded"],
     ),
@@ -50,6 +50,32 @@ PRIVATE = {
         {"training/trainer.py"},
         "Trainer: the one hook where it asks for the order of rows",
         ["training/test_trainer.py", "house/test_private_names.py::test_hooks_of_the_trainer_are_there"],
+    ),
+    "_save_checkpoint": (
+        {"training/trainer.py"},
+        "Trainer: the hook before a checkpoint is written, over an older one perhaps",
+        [
+            "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
+            "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
+        ],
+    ),
+    "_get_output_dir": (
+        {"training/trainer.py"},
+        "Trainer: where checkpoints of a trial go",
+        [
+            "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
+            "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
+        ],
+    ),
+    "_keys_to_ignore_on_save": (
+        {"training/weights.py"},
+        "transformers' models: weights that no checkpoint holds, and that are not missed",
+        ["house/test_private_names.py::test_a_model_says_which_weights_it_does_not_save"],
+    ),
+    "_checkpoint_conversion_mapping": (
+        {"training/weights.py"},
+        "models of transformers 4: names under which weights are saved",
+        ["training/test_checkpoint.py::test_weights_are_read_from_every_layout"],
     ),
     "_load_from_checkpoint": (
         {"training/trainer.py"},
@@ -103,7 +129,6 @@ INNER_MODULES = {
         "LazyBatch, LazyRow: what map hands over, in which a row that nobody has looked at is not decoded; pa_table "
         "has its bytes. Without them a batch would be read as a dictionary, decoded, and encoded again"
     ),
-    "transformers.conversion_mapping": "get_model_conversion_mapping: which weights are saved under other names",
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 
@@ -268,7 +293,12 @@ def test_a_model_says_whether_adapters_are_loaded():
     assert "self._hf_peft_config_loaded = True" in inspect.getsource(PeftAdapterMixin.add_adapter)
 
 
+def test_a_model_says_which_weights_it_does_not_save():
+    assert "self._keys_to_ignore_on_save" in inspect.getsource(PreTrainedModel.save_pretrained)
+
+
 def test_hooks_of_the_trainer_are_there():
     source = inspect.getsource(Trainer)
-    for name in ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model"):
+    hooks = ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model", "_save_checkpoint", "_get_output_dir")
+    for name in hooks:
         assert name in vars(Trainer) and len(re.findall(rf"self\.{name}\b", source)) > 0
