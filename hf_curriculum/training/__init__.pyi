@@ -8,6 +8,7 @@ from .schedule import curriculum_weights as curriculum_weights
 from .schedule import effective_fraction as effective_fraction
 from .schedule import planned_fraction as planned_fraction
 from .schedule import solve_temperature as solve_temperature
+from .stream import curriculum_stream as curriculum_stream
 from .temperature import TemperatureSolver as TemperatureSolver
 from .trainer import CurriculumMixin as CurriculumMixin
 from .trainer import CurriculumSeq2SeqTrainer as CurriculumSeq2SeqTrainer

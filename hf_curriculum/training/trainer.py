@@ -8,8 +8,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
-from torch.utils.data import BatchSampler, Sampler
+from datasets import Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
 from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
@@ -19,6 +19,8 @@ from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.stream import require_difficulty
+from hf_curriculum.training.stream_training import StreamTraining
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
@@ -64,6 +66,8 @@ class CurriculumMixin(_Base):
     """
 
     train_dataset: Any
+    _hidden: set[str] = set()
+    """Columns that the model is not shown, beside those that the next class removes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -88,9 +92,12 @@ class CurriculumMixin(_Base):
         self.curriculum = curriculum or CurriculumConfig()
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: _TrainerSampler | None = None
+        self._stream: StreamTraining | None = None
         super().__init__(*args, **kwargs)
         self._check_arguments()
-        if self.train_dataset is not None:
+        if isinstance(self.train_dataset, IterableDataset):
+            require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
             read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
         self.add_callback(_Resume(self))
@@ -117,6 +124,51 @@ class CurriculumMixin(_Base):
                 "use_stateful_dataloader off: the curriculum resumes exactly without it."
             )
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The loader of the next class; of a stream, of the rows that the curriculum hands on, pass after pass."""
+        stream = self.train_dataset
+        if not isinstance(stream, IterableDataset):
+            self._stream = None
+            return super().get_train_dataloader()
+        self.curriculum_sampler = None
+        self._stream = StreamTraining(
+            stream,
+            self.curriculum,
+            self.accelerator,
+            workers=self.args.dataloader_num_workers,
+            batch_size=self._train_batch_size,
+            total_batch_size=self._total_batch_size(),
+            total_steps=self.args.max_steps,
+            seed=self._seed(),
+        )
+        hidden = self._hidden & {*(self._stream.dataset.column_names or ())}
+        try:
+            self.train_dataset = (
+                self._stream.dataset.remove_columns(sorted(hidden)) if hidden else self._stream.dataset
+            )
+            with self._stream.loading():
+                return super().get_train_dataloader()
+        finally:
+            self.train_dataset = stream
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
+        # starts at its state.
+        skip = self.args.ignore_data_skip
+        self.args.ignore_data_skip = skip or isinstance(self.train_dataset, IterableDataset)
+        try:
+            return super()._inner_training_loop(*args, **kwargs)
+        finally:
+            self.args.ignore_data_skip = skip
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        if self._stream is not None:
+            self.state.stateful_callbacks[_STATE]["readers"] = self._stream.saved(self.state.global_step)
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _seed(self) -> int:
+        return int(self.args.seed if self.args.data_seed is None else self.args.data_seed)
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
@@ -133,7 +185,7 @@ class CurriculumMixin(_Base):
             total_batch_size=total_batch_size,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            seed=self._seed(),
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
         )
@@ -146,8 +198,8 @@ class CurriculumMixin(_Base):
         They take every column as an input of the model. A difficulty column that is the label stays.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        scores = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
-        return hide_columns(dataset, scores)
+        self._hidden = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
         """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers."""
@@ -178,7 +230,9 @@ class CurriculumMixin(_Base):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log ``logs`` as ``Trainer`` does; training logs gain the state of the curriculum."""
-        if self.curriculum_sampler is not None and "loss" in logs:
+        if self._stream is not None and "loss" in logs:
+            logs |= self._stream.logs(self.state.global_step - 1)
+        elif self.curriculum_sampler is not None and "loss" in logs:
             logs |= self._curriculum_logs(self.curriculum_sampler)
         super().log(logs, *args, **kwargs)
 
@@ -239,7 +293,17 @@ class _Resume(TrainerCallback):
     def __init__(self, trainer: CurriculumMixin) -> None:
         self.trainer = trainer
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            self.trainer._stream.begin(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
+            state.epoch = state.global_step / state.max_steps
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            return self._begin_stream(self.trainer._stream, state)
         sampler = self.trainer.curriculum_sampler
         if sampler is None:
             raise TypeError(
@@ -250,6 +314,26 @@ class _Resume(TrainerCallback):
             self._check_skip(state.global_step % sampler.steps_per_epoch)
             sampler.resumed_step = state.global_step
         settings = _settings(sampler, self.trainer._difficulty)
+        before, changed = self._compare(state, settings)
+        if changed:
+            if state.is_world_process_zero:
+                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            self.trainer._coverage = Coverage(sampler, state.global_step)
+        elif "coverage" in before:
+            self.trainer._coverage.restore(before["coverage"])
+        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+
+    def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
+        settings = _stream_settings(stream)
+        before, changed = self._compare(state, settings)
+        if changed and state.is_world_process_zero:
+            logger.warning("The stream is read from its start, by the curriculum of step %d.", state.global_step)
+        elif not changed:
+            stream.restore(before.get("readers", {}))
+        state.stateful_callbacks[_STATE] = {"settings": settings}
+
+    def _compare(self, state: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """What the checkpoint kept, and what has changed since; raise if that is not allowed."""
         before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
         changed = _changes(before["settings"], settings)
         if changed and before["settings"] and not self.trainer.allow_changed_resume:
@@ -258,13 +342,7 @@ class _Resume(TrainerCallback):
                 f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
                 "the trainer to go on from this step under the new settings."
             )
-        if changed:
-            if state.is_world_process_zero:
-                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
-            self.trainer._coverage = Coverage(sampler, state.global_step)
-        elif "coverage" in before:
-            self.trainer._coverage.restore(before["coverage"])
-        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+        return before, changed
 
     def _check_skip(self, steps: int) -> None:
         accelerator = self.trainer.accelerator
@@ -280,7 +358,7 @@ class _Resume(TrainerCallback):
 def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:
     """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
     settings = {
-        **sampler.config.to_dict(),
+        **_config_settings(sampler.config, sampler.warmup_steps, sampler.total_steps),
         "warmup_steps": sampler.warmup_steps,
         "seed": sampler.seed,
         "rows": sampler.rows,
@@ -288,17 +366,32 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, A
         "total_batch_size": sampler.total_batch_size,
         "group_by_length": None,
     }
-    if callable(sampler.config.schedule):
-        planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
-        settings["schedule"] += f" {_checksum(planned)}"
-    if isinstance(sampler.config.warmup_steps, float):
-        settings["total_steps"] = sampler.total_steps
     if sampler.lengths is not None:
         settings["group_by_length"] = {
             "lengths": _checksum(sampler.lengths),
             "micro_batch_size": sampler.micro_batch_size,
             "total_steps": sampler.total_steps,
         }
+    return settings
+
+
+def _stream_settings(stream: StreamTraining) -> dict[str, Any]:
+    law = stream.law
+    return {
+        **_config_settings(law.config, law.warmup_steps, stream.total_steps),
+        **stream.settings(),
+        "seed": stream.seed,
+        "quantiles": _checksum(law.quantiles),
+    }
+
+
+def _config_settings(config: CurriculumConfig, warmup_steps: int, total_steps: int | None) -> dict[str, Any]:
+    settings = config.to_dict()
+    if callable(config.schedule):
+        planned = planned_fraction(np.linspace(0, warmup_steps, 1001), config, warmup_steps)
+        settings["schedule"] += f" {_checksum(planned)}"
+    if isinstance(config.warmup_steps, float):
+        settings["total_steps"] = total_steps
     return settings
 
 

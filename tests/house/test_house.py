@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "splits", "record", "media"],
+    "data": ["columns", "quantiles", "splits", "record", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
     "embedding": ["forward", "prefetch", "shards", "embedder", "embed"],
     "scoring": [
@@ -36,6 +36,11 @@ HOUSE = {
         "permutation",
         "lengths",
         "sampler",
+        "copies",
+        "journal",
+        "stream_rows",
+        "stream",
+        "stream_training",
         "coverage",
         "checkpoint",
         "trainer",

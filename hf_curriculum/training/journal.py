@@ -1,0 +1,50 @@
+"""What readers of a stream note for the trainer: they may run in other processes, ahead of the step in training."""
+
+import json
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Journal:
+    """Files in a folder: where each reader starts, and what it drew from each block, noted before it hands out a row.
+
+    Args:
+        folder: Exists, on a disk of this machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, states: dict[int, dict[str, Any]]) -> None:
+        """Say where readers start, by number."""
+        for reader, state in states.items():
+            (self._folder / f"start-{reader}").write_text(json.dumps(state))
+
+    def start(self, reader: int) -> dict[str, Any]:
+        """State in which a reader starts; empty for one that starts anew."""
+        path = self._folder / f"start-{reader}"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def note(self, reader: int, state: dict[str, Any], drawn: NDArray[np.int64], difficulty: NDArray[Any]) -> None:
+        """Note the block that a reader starts in this state: the difficulties of its rows, and which are drawn."""
+        block = {
+            "state": state,
+            "rows": difficulty.size,
+            "distinct": int(np.unique(drawn).size),
+            "drawn": b64encode(difficulty[drawn].astype(np.float32).tobytes()).decode(),
+        }
+        self._path(reader, state["read"]).write_text(json.dumps(block))
+
+    def take(self, reader: int, read: int) -> dict[str, Any]:
+        """The block that a reader started after so many rows, with the difficulties ``drawn``; it is forgotten."""
+        path = self._path(reader, read)
+        block: dict[str, Any] = json.loads(path.read_text())
+        path.unlink()
+        return block | {"drawn": np.frombuffer(b64decode(block["drawn"]), np.float32)}
+
+    def _path(self, reader: int, read: int) -> Path:
+        return self._folder / f"block-{reader}-{read}"
