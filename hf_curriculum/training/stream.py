@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from datasets import IterableDataset, Value
-from datasets.iterable_dataset import _BaseExamplesIterable
+from datasets.iterable_dataset import RepeatExamplesIterable, _BaseExamplesIterable
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import get_worker_info
 
@@ -101,6 +101,7 @@ def curriculum_stream(
     """
     require_stream(stream)
     config = config or CurriculumConfig()
+    require_difficulty(stream, config.difficulty_column)
     law = CopyLaw(
         stream_quantiles(stream, config.difficulty_column) if quantiles is None else quantiles,
         config,
@@ -115,11 +116,15 @@ def with_copies(
     stream: IterableDataset, law: CopyLaw, seed: int, *, endless: bool = False, journal: Journal | None = None
 ) -> IterableDataset:
     """The stream with as many copies of each row as the law says; ``endless`` begins it again whenever it ends."""
+    examples, passes = stream._ex_iterable, 1
+    if isinstance(examples, RepeatExamplesIterable):  # so that no block bridges two passes
+        examples, passes = examples.ex_iterable, examples.num_times
     threads = getattr(stream._ex_iterable, "decoding_pool", None)
     if threads is not None:  # decodes ahead, before the draw
         return with_copies(stream.decode(False), law, seed, endless=endless, journal=journal).decode()
+    source = Source(examples, stream.features, stream._token_per_repo_id)
     return IterableDataset(
-        _Copies(Source(stream), law, seed % 2**64, endless, journal),
+        _Copies(source, law, seed % 2**64, None if endless else passes, journal),
         info=stream._info.copy(),
         split=stream._split,
         formatting=stream._formatting,
@@ -159,16 +164,14 @@ def stream_quantiles(stream: IterableDataset, column: str) -> list[float]:
     """Quantiles of a stream's difficulties, from the column's provenance, the scorer that made it, or the first rows.
 
     Raises:
-        ValueError: If the column is missing, not numeric, null in all of the first rows, or has a value that cannot
-            rank.
+        ValueError: If the column is missing, null in all of the first rows, or has a value that cannot rank.
     """
-    require_difficulty(stream, column)
     if stream.features is not None and (kept := provenance(stream, column).get("quantiles")):
         return list(kept)
     for part in parts_of(stream._ex_iterable):
         if kept := getattr(getattr(part, "function", None), "quantiles_", None):
             return list(kept)
-    reading = Reading(Source(stream), START)
+    reading = Reading(Source(stream._ex_iterable, stream.features, stream._token_per_repo_id), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")
     rows = reading.read(_SAMPLE)
@@ -198,8 +201,7 @@ def _difficulty(rows: Rows, column: str, first: int) -> "np.ma.MaskedArray[Any, 
     if bad.size:
         raise ValueError(
             f"Column {column!r} is {values.data[bad[0]]} in row {first + bad[0]} of the stream; difficulties must be "
-            "finite and >= 0, low = easy. Drop such rows with stream.filter, or shift the column so that its minimum is "
-            "0."
+            "finite and >= 0, low = easy. Drop such rows with stream.filter, or shift the column."
         )
     return values
 
@@ -212,7 +214,7 @@ class _Copies(_BaseExamplesIterable):
         source: Source,
         law: CopyLaw,
         seed: int,
-        endless: bool,
+        passes: int | None,
         journal: Journal | None,
         readers: int = 1,
         reader: int = 0,
@@ -220,7 +222,7 @@ class _Copies(_BaseExamplesIterable):
         super().__init__()
         # Not named ex_iterable: workers would shift the random numbers of shuffle buffers, each in its own way.
         self.source = source
-        self.law, self.seed, self.endless, self.journal = law, seed, endless, journal
+        self.law, self.seed, self.passes, self.journal = law, seed, passes, journal
         self.readers, self.reader = readers, reader
 
     @property
@@ -242,7 +244,7 @@ class _Copies(_BaseExamplesIterable):
         return shards * -(-_DIVISIBLE // shards)
 
     def _with(self, **changed: Any) -> "_Copies":
-        names = ("source", "law", "seed", "endless", "journal", "readers", "reader")
+        names = ("source", "law", "seed", "passes", "journal", "readers", "reader")
         return _Copies(**{name: getattr(self, name) for name in names} | changed)
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> "_Copies":
@@ -270,8 +272,9 @@ class _Copies(_BaseExamplesIterable):
             state |= self.journal.start(self.reader)
         elif self.reader == 0 and self.source.turns > 1:
             logger.warning(turns_warning(self.source.turns, self.readers))
-        while True:
+        while self.passes is None or state["pass"] < self.passes:
             yield from self._read_pass(state)
+            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1}
             in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(
                 self.readers
             )  # where it should end there, chance may
@@ -279,13 +282,10 @@ class _Copies(_BaseExamplesIterable):
                 logger.warning(
                     "The stream ended after %d rows of each reader, and %s: the warm-up has %d steps of %d rows.",
                     state["read"],
-                    "begins again" if self.endless else "the curriculum is not over",
+                    "the curriculum is not over" if state["pass"] == self.passes else "begins again",
                     self.law.warmup_steps,
                     self.law.total_batch_size,
                 )
-            if not self.endless:
-                return
-            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1}
 
     def _read_pass(self, state: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows of a pass, from the state on, which is that of the row handed out last."""

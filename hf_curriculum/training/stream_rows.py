@@ -7,13 +7,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from datasets import Features, IterableDataset, iterable_dataset
+from datasets import Features, iterable_dataset
 from datasets.formatting import PythonFormatter
 from datasets.iterable_dataset import (
     BufferShuffledExamplesIterable,
     FormattedExamplesIterable,
     RebatchedArrowExamplesIterable,
     StepExamplesIterable,
+    _BaseExamplesIterable,
     shift_ex_examples_rngs,
 )
 
@@ -98,12 +99,13 @@ class Source:
     with the rows: of 3 shards and 2 readers, each reads all and keeps every second row.
 
     Args:
-        stream: Any stream; that a node has a share of it is left out.
+        examples: What a stream is made of.
+        features: Those of the stream, if known.
+        token: Gives access to media on the Hub.
     """
 
-    def __init__(self, stream: IterableDataset) -> None:
-        self.examples = stream._ex_iterable
-        self._features, self._token = stream.features, stream._token_per_repo_id
+    def __init__(self, examples: _BaseExamplesIterable, features: Features | None, token: Any) -> None:
+        self.examples, self._features, self._token = examples, features, token
         self.turns, self.turn = 1, 0
 
     def split(self, count: int, index: int) -> "Source":

@@ -19,7 +19,6 @@ from hf_curriculum.training.copies import CopyLaw
 from hf_curriculum.training.journal import Journal
 from hf_curriculum.training.schedule import planned_fraction
 from hf_curriculum.training.stream import START, stream_quantiles, turns_warning, with_copies
-from hf_curriculum.training.stream_rows import Source
 
 logger = logging.getLogger(__name__)
 _ENOUGH_ROWS = 4096
@@ -53,7 +52,8 @@ class _Reader:
 
     def _leave_block(self) -> None:
         assert self.block is not None
-        read, emitted, self.distinct = self.counts.tolist()
+        read, emitted = self.state["read"] + self.block["rows"], self.state["emitted"] + self.block["drawn"].size
+        self.distinct += self.block["distinct"]
         self.state, self.block = {**self.state, "read": read, "emitted": emitted, "handed": 0}, None
 
     @property
@@ -64,10 +64,12 @@ class _Reader:
 
     @property
     def counts(self) -> np.ndarray:
-        """Rows read, handed out, and handed out at least once, of all blocks begun."""
-        block = self.block or {"rows": 0, "drawn": np.empty(0), "distinct": 0}
-        counts = [self.state["read"], self.state["emitted"], self.distinct]
-        return np.array(counts) + [block["rows"], block["drawn"].size, block["distinct"]]
+        """Rows read, handed out, and handed out at least once; of the block that it is in, the share trained on."""
+        before = np.array([self.state["read"], self.state["emitted"], self.distinct])
+        if self.block is None or not self.block["drawn"].size:
+            return before
+        share = (self.taken - self.state["emitted"]) / self.block["drawn"].size
+        return before + share * np.array([self.block["rows"], self.block["drawn"].size, self.block["distinct"]])
 
 
 class StreamTraining:
@@ -116,7 +118,7 @@ class StreamTraining:
         self._folder = TemporaryDirectory()
         self._journal = Journal(Path(self._folder.name))
         self._shards = stream.num_shards
-        turns = Source(stream).split(self.readers, 0).turns
+        turns = self.readers // math.gcd(self.readers, self._shards)
         if turns > 1 and accelerator.is_main_process:
             logger.warning(turns_warning(turns, self.readers))
         self.dataset = with_copies(stream, self.law, self.seed, endless=True, journal=self._journal)
@@ -205,7 +207,7 @@ class StreamTraining:
             logs["curriculum/mean_difficulty"] = float(np.nanmean(difficulties, dtype=np.float64))
         read, emitted, distinct = np.sum([reader.counts for reader in self._readers], axis=0).tolist()
         if read:
-            logs["curriculum/rows_read"] = read
+            logs["curriculum/rows_read"] = round(read)
             logs["curriculum/rows_per_row_read"] = emitted / read
             logs["curriculum/distinct_fraction"] = distinct / read
             self._check_drift(read, emitted / read, warm)
