@@ -19,15 +19,23 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def begin(self, states: dict[int, dict[str, Any]]) -> None:
-        """Say where readers start, by number."""
-        for reader, state in states.items():
-            (self._folder / f"start-{reader}").write_text(json.dumps(state))
+    def begin(self, states: dict[int, dict[str, Any]], turn: int) -> None:
+        """Say where readers start, by number, and whose turn it is: the first worker of a loader is that one."""
+        (self._folder / "start").write_text(json.dumps({"turn": turn, "states": states}))
 
-    def start(self, reader: int) -> dict[str, Any]:
+    @property
+    def turn(self) -> int:
+        """Number of the worker that hands out the first batch."""
+        return int(self._start()["turn"])
+
+    def state(self, reader: int) -> dict[str, Any]:
         """State in which a reader starts; empty for one that starts anew."""
-        path = self._folder / f"start-{reader}"
-        return json.loads(path.read_text()) if path.exists() else {}
+        state: dict[str, Any] = self._start()["states"].get(str(reader), {})
+        return state
+
+    def _start(self) -> dict[str, Any]:
+        path = self._folder / "start"
+        return json.loads(path.read_text()) if path.exists() else {"turn": 0, "states": {}}
 
     def note(self, reader: int, state: dict[str, Any], drawn: NDArray[np.int64], difficulty: NDArray[Any]) -> None:
         """Note the block that a reader starts in this state: the difficulties of its rows, and which are drawn."""

@@ -224,6 +224,7 @@ class _Copies(_BaseExamplesIterable):
         self.source = source
         self.law, self.seed, self.passes, self.journal = law, seed, passes, journal
         self.readers, self.reader = readers, reader
+        self._division: tuple[_Copies, int, int] | None = None
 
     @property
     def is_typed(self) -> bool:
@@ -248,11 +249,13 @@ class _Copies(_BaseExamplesIterable):
         return _Copies(**{name: getattr(self, name) for name in names} | changed)
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> "_Copies":
-        return self._with(
+        share = self._with(
             source=self.source.split(num_shards, index),
             readers=self.readers * num_shards,
             reader=self.reader + self.readers * index,
         )
+        share._division = self, num_shards, index
+        return share
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> "_Copies":
         seed = int(deepcopy(generator).integers(2**63))
@@ -266,10 +269,21 @@ class _Copies(_BaseExamplesIterable):
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        self.law.check_block(self.readers)
         state = dict(START) if self._state_dict is None else self._state_dict
+        return self._in_turn()._read(state)
+
+    def _in_turn(self) -> "_Copies":
+        """The reader whose turn it is: a loader begins with its first worker, where another one was to go on."""
+        turn = 0 if self.journal is None else self.journal.turn
+        if not turn or self._division is None:
+            return self
+        whole, count, index = self._division
+        return whole.shard_data_sources(count, (index + turn) % count)
+
+    def _read(self, state: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        self.law.check_block(self.readers)
         if self.journal is not None:
-            state |= self.journal.start(self.reader)
+            state |= self.journal.state(self.reader)
         elif self.reader == 0 and self.source.turns > 1:
             logger.warning(turns_warning(self.source.turns, self.readers))
         while self.passes is None or state["pass"] < self.passes:
@@ -315,7 +329,8 @@ class _Copies(_BaseExamplesIterable):
 
     def _draw(self, difficulty: "np.ma.MaskedArray[Any, Any]", state: dict[str, Any]) -> NDArray[np.int64]:
         info = get_worker_info()
-        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        workers = 1 if info is None else info.num_workers
+        worker = self.reader * workers // self.readers
         values = difficulty.filled(np.nan)
         key = [self.seed, self.readers, self.reader, state["read"]]
         drawn = self.law.draw(values, state["emitted"], self.readers, key, worker, workers)

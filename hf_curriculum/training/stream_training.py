@@ -114,7 +114,7 @@ class StreamTraining:
         # Processes read parts of their own; or each reads all, or process 0 does, and they take slices of the batches.
         together = accelerator.dispatch_batches or accelerator.split_batches
         self._parts = 1 if together else accelerator.num_processes
-        self._workers = max(1, workers)
+        self._workers, self._batch_size = max(1, workers), batch_size
         self._folder = TemporaryDirectory()
         self._journal = Journal(Path(self._folder.name))
         self._shards = stream.num_shards
@@ -136,7 +136,7 @@ class StreamTraining:
         return {
             "warmup_steps": self.law.warmup_steps,
             "total_batch_size": self.law.total_batch_size,
-            "batch_size": self.law.batch_size,
+            "batch_size": self._batch_size,
             "processes that read": self._parts,
             "dataloader_num_workers": self._workers,
             "shards": self._shards,
@@ -170,13 +170,16 @@ class StreamTraining:
                 _Reader(number, **self._resumed.get(str(number), {"state": state}))
                 for number, state in zip(numbers, anew, strict=True)
             ]
-        self._journal.begin({reader.number: reader.state for reader in self._readers})
+        states = {reader.number: reader.state for reader in self._readers}
+        self._journal.begin(states, self._batches(step) % self._workers)
+
+    def _batches(self, step: int) -> int:
+        """Batches that the loader of a process gives for the first steps."""
+        return step * self.law.total_batch_size // (self._parts * self._batch_size)
 
     def _taken(self, worker: int, step: int) -> int:
         """Rows of the first steps that come from one worker: the loader takes a batch from each in turn."""
-        assert self.law.batch_size is not None
-        batches = step * self.law.total_batch_size // self._parts // self.law.batch_size
-        return self.law.batch_size * math.ceil(max(0, batches - worker) / self._workers)
+        return self._batch_size * math.ceil(max(0, self._batches(step) - worker) / self._workers)
 
     def advance(self, step: int) -> np.ndarray:
         """Difficulties of the rows that this process read for the steps since the last call."""
