@@ -258,6 +258,8 @@ class _Copies(_BaseExamplesIterable):
         return share
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> "_Copies":
+        if self.journal is not None:  # a trainer's epoch is the whole training, and each pass is shuffled anew
+            return self
         seed = int(deepcopy(generator).integers(2**63))
         return self._with(source=self.source.shuffled(seed), seed=self.seed ^ seed)
 

@@ -249,4 +249,8 @@ def _whole(stream: IterableDataset, accelerator: Accelerator) -> IterableDataset
             f"The stream is part {division.rank} of {division.world_size} (split_dataset_by_node), but this is "
             f"process {mine[0]} of {mine[1]}. Pass the whole stream: the trainer divides it."
         )
+    # Some process of another program trains on the rest: the part is the stream, cut as `datasets` would cut it.
+    strategy = getattr(division, "strategy", "auto")
+    if strategy == "shards" or (strategy == "auto" and undivided.num_shards % division.world_size == 0):
+        return undivided.shard(division.world_size, division.rank, contiguous=False)
     return undivided._step(division.world_size, division.rank)

@@ -97,6 +97,8 @@ class CurriculumMixin(_Base):
         self._check_arguments()
         if isinstance(self.train_dataset, IterableDataset):
             require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+            if self._groups_by_length():
+                raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
         elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
             read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
@@ -219,11 +221,12 @@ class CurriculumMixin(_Base):
             return super()._load_best_model()
         return load_weights(self.model, self.state.best_model_checkpoint)
 
+    def _groups_by_length(self) -> bool:
+        strategy = getattr(self.args, "train_sampling_strategy", "random")
+        return getattr(self.args, "group_by_length", False) or strategy == "group_by_length"
+
     def _lengths(self) -> np.ndarray | None:
-        if not (
-            getattr(self.args, "group_by_length", False)
-            or getattr(self.args, "train_sampling_strategy", "random") == "group_by_length"
-        ):
+        if not self._groups_by_length():
             return None
         inputs = getattr(self.processing_class, "model_input_names", ["input_ids"])
         return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
