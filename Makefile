@@ -4,16 +4,22 @@ BIN := .venv/bin
 VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_resume.py training/test_checkpoint.py \
 	training/test_training_processes.py encoders/test_families.py)
 
-.PHONY: demo test test-slow test-transformers4 docs notebooks quality style
+.PHONY: demo test test-fast test-slow test-transformers4 docs notebooks quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
 
-test: .venv/installed  ## the default suite
-	$(BIN)/pytest
+# A file stays on one core, so that what its tests share is made once. Here nothing that is not installed may be skipped.
+PYTEST := NO_SKIPS=1 $(BIN)/pytest
 
-test-slow: .venv/installed  ## tests that start processes or train for minutes
-	$(BIN)/pytest -m slow
+test: .venv/installed  ## the default suite
+	$(PYTEST) -n auto --dist loadfile
+
+test-fast: .venv/installed  ## most of it, for the loop of a developer
+	$(PYTEST) -n auto --dist loadfile -m 'not slow and not costly'
+
+test-slow: .venv/installed  ## tests that start processes or train for minutes, one after the other: they fill the cores
+	$(PYTEST) -m slow
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
 	.venv-transformers4/bin/pytest -m 'slow or not slow' $(VERSIONED_TESTS)

@@ -1,6 +1,7 @@
 __version__: str
 
 from .data import provenance as provenance
+from .embedding import Embedder as Embedder
 from .embedding import add_embeddings as add_embeddings
 from .scoring import DifficultyScorer as DifficultyScorer
 from .scoring import Scores as Scores

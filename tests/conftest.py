@@ -46,6 +46,23 @@ def pytest_unconfigure():
     shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
+def _without_skips(report):
+    """With NO_SKIPS=1, where all extras are installed, a skip is a failure; torchvision alone may be missing."""
+    if report.skipped and "NO_SKIPS" in os.environ and "torchvision" not in str(report.longrepr):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return _without_skips((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return _without_skips((yield))
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch) -> Path:
     """A cache of the test's own, so that nothing is found in it from an earlier one; the folder of its embeddings."""

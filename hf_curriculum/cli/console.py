@@ -8,7 +8,9 @@ from typing import Any
 
 import typer
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED = 1  # what was asked for could not be done
+BAD_INPUT = 2  # as for options that typer refuses
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 """Exit codes beside 0: the work failed; the input cannot be right; Ctrl-C, as shells have it."""
 
 
@@ -27,7 +29,13 @@ def answering(as_json: bool) -> Iterator[None]:
 
 
 def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
-    """Print what a command has done."""
+    """Print what a command has done.
+
+    Args:
+        result: What it has done, for programs; JSON.
+        text: The same, for people.
+        as_json: Print ``result``, else ``text``.
+    """
     typer.echo(json.dumps(result) if as_json else text)
 
 

@@ -16,7 +16,8 @@ from hf_curriculum.scoring import add_difficulty
 from hf_curriculum.training import CurriculumTrainer
 from hf_curriculum.viewing import draw_extremes, plot_difficulty, plot_schedule, report
 
-BATCH_SIZE, MAX_STEPS = 64, 600
+BATCH_SIZE = 64  # rows of a step
+MAX_STEPS = 600  # 21 passes over the digits
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,20 @@ def run_demo(output: Path, max_steps: int = MAX_STEPS) -> DemoResult:
     picture = output / "curriculum.png"
     draw_picture(scored, trainer, picture)
     page = report(scored, output / "report.html", total_steps=max_steps, title="Digits")
-    return DemoResult(table(trainer), output / "scored", picture, page)
+    return DemoResult(rows=table(trainer), dataset_dir=output / "scored", picture=picture, report=page)
 
 
 def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
-    """Train a tiny masked autoencoder on a scored dataset of small grey images."""
+    """Train a tiny masked autoencoder on a scored dataset of small grey images.
+
+    Args:
+        scored: Has the column ``image``, of 8 x 8 pixels, and difficulties.
+        output: Folder of the training.
+        max_steps: Its optimiser steps.
+
+    Returns:
+        The trainer, when it has trained.
+    """
     set_seed(0)
     model = ViTMAEForPreTraining(
         ViTMAEConfig(
@@ -128,7 +138,16 @@ def table(trainer: CurriculumTrainer) -> list[dict[str, float | None]]:
 
 
 def draw_picture(scored: Dataset, trainer: CurriculumTrainer, path: Path) -> None:
-    """One picture: the schedule, the difficulties, the easiest and the hardest digits of some clusters."""
+    """One picture: the schedule, the difficulties, the easiest and the hardest digits of some clusters.
+
+    Args:
+        scored: Has the column ``image`` and scores.
+        trainer: Its curriculum and its steps are drawn.
+        path: Of the picture, whose ending decides the format.
+
+    Raises:
+        ModuleNotFoundError: If the ``plot`` extra is not installed.
+    """
     figure_module = require_extra("matplotlib.figure", extra="plot", purpose="The demo's picture")
     figure = figure_module.Figure(figsize=(11, 9), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.45], hspace=0.06)

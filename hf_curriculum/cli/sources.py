@@ -45,6 +45,10 @@ def load(name: str, split: str | None, config: str | None = None) -> Dataset | D
 def require_output(output: Path, source: str) -> None:
     """Raise unless a dataset made from ``source`` can be saved to ``output``; before hours of work, not after them.
 
+    Args:
+        output: Directory to save to; may be missing.
+        source: What is read: a file, a directory or the name of a dataset of the Hub.
+
     Raises:
         ValueError: If it is a file, or the source itself.
     """

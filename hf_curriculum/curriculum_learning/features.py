@@ -12,8 +12,16 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hf_curriculum.data import EMBEDDING, read_embeddings
-from hf_curriculum.embedding import EmbeddingJob, Forward, Work
-from hf_curriculum.encoders import Encoder, Options, Prepared, load_encoder, single_batches
+from hf_curriculum.embedding import ColumnJob, Forward, Work
+from hf_curriculum.encoders import (
+    Encoder,
+    Options,
+    Prepared,
+    load_encoder,
+    module_of,
+    outputs_of,
+    single_batches,
+)
 from hf_curriculum.scoring import Points, fit_space
 
 
@@ -75,8 +83,8 @@ class PretrainedModelExtractor(FeatureExtractor):
         forward = Forward(_encoder(self.model, self.feature_layer, data_loader), "float32", device)
         numbers = Dataset.from_dict({"input": np.arange(len(rows))})
         with TemporaryDirectory() as folder:  # nothing is kept: a key would have to hash the dataset
-            work = Work(data_loader.batch_size or Work.batch_size, cache_dir=folder)
-            blocks, _ = read_embeddings(EmbeddingJob(numbers, "input", forward, work).run(), EMBEDDING)
+            work = Work(batch_size=data_loader.batch_size or Work.batch_size, cache_dir=folder)
+            blocks, _ = read_embeddings(ColumnJob(numbers, "input", forward, work).run(), EMBEDDING)
             points = Points.of(blocks)
             if self.normalize_features:
                 points = points.inside(fit_space(points, standardize=True, unit=True))
@@ -152,19 +160,12 @@ def _encoder(model: torch.nn.Module | str, layer: str | None, loader: DataLoader
 
 def _output_of(model: torch.nn.Module, layer: str) -> Callable[[Any], Any]:
     """A function from inputs to what the layer returns when it first runs."""
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        some = [name for name in modules if name][:30]
-        raise ValueError(f"feature_layer {layer!r} is not a module of {type(model).__name__}; some are {some}.")
+    module_of(model, layer, "feature_layer")  # that there is none shows before the first batch
 
     def embed(inputs: Any) -> Any:
-        outputs: list[Any] = []
-        hook = modules[layer].register_forward_hook(lambda module, taken, output: outputs.append(output))
-        try:
+        with outputs_of(model, layer) as outputs:
             model(inputs)
-        finally:
-            hook.remove()
-        return _input_of(outputs[0])
+        return outputs[0]
 
     return embed
 

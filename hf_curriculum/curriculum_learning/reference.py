@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hf_curriculum.curriculum_learning.features import FeatureExtractor, PretrainedModelExtractor
 from hf_curriculum.curriculum_learning.weights_file import StoredWeights, read_weights, write_weights
 from hf_curriculum.scoring import DifficultyScorer, difficulty_of, rows_by_class
-from hf_curriculum.training import UNIFORM_FRACTION, TemperatureSolver, difficulty_bins, ordered
+from hf_curriculum.training import UNIFORM_FRACTION, TemperatureSolver, difficulty_bins, ordered, row_weights
 
 __all__ = [
     "CurriculumLearning",
@@ -28,7 +28,8 @@ __all__ = [
     "create_curriculum_learning_with_dino",
 ]
 logger = logging.getLogger(__name__)
-_LARGE, _LARGE_CLASS = 10_000, 1000  # rows from which MiniBatchKMeans clusters
+_LARGE = 10_000  # rows above which MiniBatchKMeans clusters, in the reference too
+_LARGE_CLASS = 1000  # the same for the rows of one class
 _ORDERS = {"difficulty": "easy_first", "easy": "hard_first"}
 _DINO = {f"dino_{size}": f"facebook/dino-{size}" for size in ("vits16", "vits8", "vitb16", "vitb8")}
 
@@ -174,22 +175,25 @@ class CurriculumLearning:
             raise ValueError(f"current_iteration counts from 0, got {current_iteration}.")
         first, last = self.initial_effective_percentage, self.max_effective_ratio
         fraction = min(last, first + (last - first) * current_iteration / warmup)
-        chances = np.exp(-ordered(weights, _ORDERS[strategy]) / self._solver(strategy).temperature(fraction))
-        return (chances / chances.sum()).astype(np.float32)
+        from_first = ordered(weights, _ORDERS[strategy]).astype(np.float64)
+        return row_weights(from_first, float(self._solver(strategy).temperature(fraction))).astype(np.float32)
 
     def save_weights(self, filepath: str | Path) -> None:
         """Save difficulties, number of clusters, features and labels, without pickle.
 
         Args:
             filepath: Where to; ``.npy`` is appended where it is missing. See
-                :func:`hf_curriculum.curriculum_learning.weights_file.write_weights` for the format.
+                ``hf_curriculum.curriculum_learning.weights_file.write_weights`` for the format.
 
         Raises:
             ValueError: If nothing is fitted or loaded.
         """
         weights = self._fitted()
         assert self.optimal_clusters_ is not None
-        write_weights(filepath, StoredWeights(weights, self.optimal_clusters_, self.features_, self.labels_))
+        stored = StoredWeights(
+            weights=weights, n_clusters=self.optimal_clusters_, features=self.features_, labels=self.labels_
+        )
+        write_weights(filepath, stored)
 
     def load_weights(self, filepath: str | Path) -> None:
         """Load what :meth:`save_weights` saved.
@@ -247,9 +251,9 @@ class CurriculumLearning:
         weights = np.ones(len(features), np.float32)  # a class of fewer rows than clusters keeps them
         for rows in rows_by_class(classes)[1]:
             if rows.size >= k:
-                own = features[rows]
-                scorer = self._scorer(own, k, _LARGE_CLASS, min(512, rows.size // 5))
-                distance = scorer.score(own).distance
+                members = features[rows]
+                scorer = self._scorer(members, k, _LARGE_CLASS, min(512, rows.size // 5))
+                distance = scorer.score(members).distance
                 weights[rows] = _scaled(distance, scorer) if self.normalize_weights else distance
         return weights
 

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from hf_curriculum.files import appears_whole
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _NAMES = ("weights", "n_clusters", "features", "labels")
@@ -75,10 +76,8 @@ def write_weights(path: str | Path, stored: StoredWeights) -> Path:
     plain: dict[str, Any] = {
         name: array.astype(str) if array.dtype.hasobject else array for name, array in arrays.items()
     }
-    part = target.with_name(f"{target.name}.part")
-    with part.open("wb") as file:
+    with appears_whole(target) as file:
         np.savez(file, **plain)
-    os.replace(part, target)
     return target
 
 
@@ -169,10 +168,10 @@ def _stored(entries: Mapping[str, Any]) -> StoredWeights:
         raise ValueError(f"it has no {' and no '.join(missing)}, only {sorted(map(str, entries))}")
     features, labels = entries.get("features"), entries.get("labels")
     return StoredWeights(
-        np.asarray(entries["weights"]),
-        int(entries["n_clusters"]),
-        None if features is None else np.asarray(features),
-        None if labels is None else np.asarray(labels),
+        weights=np.asarray(entries["weights"]),
+        n_clusters=int(entries["n_clusters"]),
+        features=None if features is None else np.asarray(features),
+        labels=None if labels is None else np.asarray(labels),
     )
 
 

@@ -30,5 +30,6 @@ from .record import provenance as provenance
 from .record import score_features as score_features
 from .splits import as_dataset as as_dataset
 from .splits import fit_split as fit_split
+from .splits import rejoined as rejoined
 from .splits import require_dataset as require_dataset
 from .splits import splits_of as splits_of

@@ -34,7 +34,15 @@ def modality_of(feature: object) -> str | None:
 
 
 def undecoded(dataset: Dataset, column: str) -> Dataset:
-    """The dataset with a media column that hands out bytes, so that each row can be decoded by itself."""
+    """A dataset whose rows can be decoded one by one.
+
+    Args:
+        dataset: Has the column.
+        column: Of media, or any other.
+
+    Returns:
+        The dataset; a media column hands out bytes and path of each row.
+    """
     feature = dataset.features[column]
     if isinstance(feature, datasets.Image | Audio | Video):
         return dataset.cast_column(column, type(feature)(decode=False))

@@ -14,7 +14,15 @@ from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, require_co
 
 
 def embedding_feature(dim: int, record: Mapping[str, Any]) -> List:
-    """Feature of an embedding column: fixed-size list of float32, whose items carry the provenance."""
+    """Feature of an embedding column: fixed-size list of float32, whose items carry the provenance.
+
+    Args:
+        dim: Length of an embedding.
+        record: The provenance; JSON.
+
+    Returns:
+        The feature.
+    """
     return List(Value("float32", id=_dump(record)), length=dim)
 
 
@@ -59,7 +67,15 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
 
 
 def part(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A part of a provenance record, such as ``"embedding"``; empty where another tool wrote anything else there."""
+    """A part of a provenance record, such as ``"embedding"``; empty where another tool wrote anything else there.
+
+    Args:
+        record: From :func:`provenance`.
+        name: Of the part.
+
+    Returns:
+        The part.
+    """
     value = record.get(name)
     return value if isinstance(value, dict) else {}
 

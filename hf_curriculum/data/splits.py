@@ -109,6 +109,19 @@ def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:
     return splits
 
 
+def rejoined(splits: Mapping[str, Dataset], dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
+    """Splits as the kind of dataset that they came from.
+
+    Args:
+        splits: By the names of :func:`splits_of`.
+        dataset: What they came from.
+
+    Returns:
+        A ``DatasetDict`` for a ``DatasetDict``, else the lone ``Dataset``.
+    """
+    return DatasetDict(splits) if isinstance(dataset, DatasetDict) else next(iter(splits.values()))
+
+
 def fit_split(splits: Mapping[str, Dataset]) -> str:
     """Name of the split that vocabularies and centroids are fitted on: ``"train"``, or else the first."""
     return "train" if "train" in splits else next(iter(splits))

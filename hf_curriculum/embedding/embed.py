@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, splits_of
-from hf_curriculum.embedding.embedder import EmbeddingJob, Work
+from hf_curriculum.embedding.column import ColumnJob, Work
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.encoders import Options, load_encoder
 
@@ -87,14 +87,23 @@ def add_embeddings(
         3
     """
     options = Options(
-        input_column, modality, pooling, layer, long_inputs, max_seconds, transform, revision, trust_remote_code
+        modality=modality,
+        layer=layer,
+        pooling=pooling,
+        long_inputs=long_inputs,
+        max_seconds=max_seconds,
+        transform=transform,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
     )
-    work = Work(batch_size, shard_size, num_workers, on_error, cache_dir)
+    work = Work(
+        batch_size=batch_size, shard_size=shard_size, num_workers=num_workers, on_error=on_error, cache_dir=cache_dir
+    )
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
-    encoder, column = load_encoder(model_id, splits[fit_split(splits)].with_format(None), options)
+    encoder, column = load_encoder(model_id, splits[fit_split(splits)], options, input_column)
     forward = Forward(encoder, dtype)
-    vectors = {name: EmbeddingJob(split, column, forward, work).run() for name, split in splits.items()}
+    vectors = {name: ColumnJob(split, column, forward, work).run() for name, split in splits.items()}
     embedded = {
         name: append_dataset(split, vectors[name].rename_columns({EMBEDDING: output_column}))
         for name, split in splits.items()

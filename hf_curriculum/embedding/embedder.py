@@ -1,226 +1,240 @@
-"""The embedding of one column, shard by shard: cached, resumed, divided among processes."""
+"""Embedder: from a batch of columns to its vectors, for ``Dataset.map``, streams and Ray."""
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import datasets
-import numpy as np
+import multiprocess  # whose processes num_proc starts
 import pyarrow as pa
-from accelerate.utils import gather_object
-from datasets import Dataset, Features
-from datasets.fingerprint import Hasher, generate_random_fingerprint, get_temporary_cache_files_directory
-from datasets.utils.tqdm import tqdm
+import torch
+from datasets import Dataset, Features, IterableDataset
+from datasets.fingerprint import Hasher
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, embedding_feature, undecoded
-from hf_curriculum.embedding.forward import Forward
-from hf_curriculum.embedding.prefetch import Window, Windows, load_windows, worker_death_explained
-from hf_curriculum.embedding.shards import ShardFolder
-from hf_curriculum.processes import agree, this_process
+from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.embedding.batches import MapBatch
+from hf_curriculum.embedding.column import Work
+from hf_curriculum.embedding.forward import Forward, require_dtype
+from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows
+from hf_curriculum.encoders import Encoder, Model, Options, find_column, find_model
+from hf_curriculum.processes import this_process
 
 logger = logging.getLogger(__name__)
-_SHARD_SIZE = 2048
-_SHARDS = 256  # at the most: datasets takes seconds to append a column of 1,000 files, with the square of their number
-_NOT_FINITE = "the model returned a NaN or infinite number"
 
 
-@dataclass(frozen=True)
-class Work:
-    """How the work is done; none of it changes the vectors. See :func:`hf_curriculum.add_embeddings`."""
+class Embedder:
+    """Rows to vectors, as a function of a batch: ``dataset.map(Embedder(model_id), batched=True)``.
 
-    batch_size: int = 64
-    shard_size: int | None = None
-    num_workers: int | None = None
-    on_error: str = "raise"
-    cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
-        if self.on_error not in ("raise", "null"):
-            raise ValueError(f"on_error must be 'raise' or 'null', got {self.on_error!r}.")
-
-
-class EmbeddingJob:
-    """Embeds one column of one dataset.
+    The same call takes a ``Dataset`` and an ``IterableDataset``, decoded or not; media columns are not encoded again.
+    It pickles (``num_proc``, spawned processes, Ray) without the weights of a Hub model, which are loaded where it
+    runs, and hashes by what it computes, so that the cache of ``map`` finds the same computation and no other. For a
+    whole dataset on one machine :func:`hf_curriculum.add_embeddings` is faster (rows are read ahead) and survives a
+    kill.
 
     Args:
-        dataset: Has the column.
-        column: Column to embed.
-        forward: Embeds prepared rows.
-        work: How the work is done.
+        model_id: What embeds, see :func:`hf_curriculum.add_embeddings`; ``"builtin/tfidf"``, which has to learn from a
+            whole dataset, is refused.
+        input_column: Column to embed; default the only one of the model's modality.
+        output_column: Name of the new column. Default ``"embedding"``.
+        on_error: ``"raise"`` (default) stops at a row that cannot be embedded; ``"null"`` leaves it without a vector.
+        batch_size: Inputs of a forward pass at the most. Default 64. Text is sorted by length inside the batch that
+            ``map`` hands over, so let that be larger: its default is 1,000.
+        dtype: As the following, see :func:`hf_curriculum.add_embeddings`.
+        modality: What the column holds.
+        layer: Layer whose hidden states are pooled.
+        pooling: How they are pooled.
+        long_inputs: What happens to long texts and sounds.
+        max_seconds: Longest piece of audio that runs at once.
+        transform: From a row to a tensor, for a ``torch.nn.Module``.
+        revision: Of a Hub model.
+        trust_remote_code: Run code from the model's repository.
 
     Raises:
-        ValueError: If no row can be embedded, or with ``on_error="raise"`` the first one cannot.
+        ValueError: If the model is unknown, or an option is not one of its choices. When it is called: if no column or
+            several columns fit, or a row cannot be embedded.
+        RuntimeError: When it is called: if several processes would share one accelerator.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> letters = Dataset.from_dict({"text": ["a", "abc"]})
+        >>> letters.map(Embedder(lambda texts: [[len(text)] for text in texts]), batched=True)["embedding"][:]
+        [[1.0], [3.0]]
     """
 
-    def __init__(self, dataset: Dataset, column: str, forward: Forward, work: Work) -> None:
-        encoder = forward.encoder
-        self.rows = undecoded(dataset.with_format(None).select_columns([column]), column)
-        self.column, self.forward, self.work = column, forward, work
-        self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
-        record = {**encoder.record, "input_column": column, "dtype": forward.dtype, "version": __version__}
-        self.dim = self._probe()
-        self.features = Features({EMBEDDING: embedding_feature(self.dim, record)})
-        decisive = [self.rows._fingerprint, encoder.identity(), self.features.to_dict(), self.shard_size]
-        self.folder = ShardFolder(
-            _shard_path(decisive, work.cache_dir),
-            list(range(0, len(dataset), self.shard_size)),
-            self.features,
-            nulls=work.on_error == "null",
+    def __init__(
+        self,
+        model_id: str | Callable[..., Any],
+        *,
+        input_column: str | None = None,
+        output_column: str = EMBEDDING,
+        on_error: str = "raise",
+        batch_size: int = 64,
+        dtype: str = "auto",
+        modality: str | None = None,
+        layer: int | str | None = None,
+        pooling: str = "auto",
+        long_inputs: str = "truncate",
+        max_seconds: float = 30.0,
+        transform: Callable[[Any], torch.Tensor] | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        require_dtype(dtype)
+        self.model_id = model_id
+        self.input_column = input_column
+        self.output_column = output_column
+        self.dtype = dtype
+        self._work = Work(batch_size=batch_size, on_error=on_error)
+        self._options = Options(
+            modality=modality,
+            layer=layer,
+            pooling=pooling,
+            long_inputs=long_inputs,
+            max_seconds=max_seconds,
+            transform=transform,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
         )
+        self._identities: dict[str | None, str] = {}
+        self._start()
+        if self._model.learns:
+            raise ValueError(
+                f"{model_id} learns its words from a whole dataset, which a function of a batch does not see. Use "
+                f"add_embeddings(dataset, {model_id!r}), or choose a text encoder."
+            )
 
-    def run(self) -> Dataset:
-        """The vectors as column ``"embedding"``, null where a row has none; every process returns the same.
+    def _start(self) -> None:
+        """What each process makes for itself."""
+        self._model: Model = find_model(self.model_id, self._options)
+        self._encoders: dict[str | None, Encoder] = {}
+        self._embedders: dict[tuple[Any, ...], RowEmbedder] = {}
+        self._told = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self.model_id, str):  # the weights stay here; what they are goes along
+            for modality in self._modalities:
+                self._encoder(modality)
+        made = {"_model", "_encoders", "_embedders", "_told"}
+        return {name: value for name, value in vars(self).items() if name not in made} | {"version": __version__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({name: value for name, value in state.items() if name != "version"})
+        self._start()
+
+    def __call__(self, batch: Any, *where: Any) -> Any:
+        """Vectors of a batch, or of one row.
+
+        Args:
+            batch: Columns by name, as ``map`` hands them over: a dictionary of lists, or of the values of one row
+                (without ``batched=True``); also an Arrow table or a pandas ``DataFrame``.
+            *where: Row numbers (``with_indices=True``), which errors then name, and rank (``with_rank=True``), which
+                chooses the accelerator.
+
+        Returns:
+            ``{"embedding": vectors}``, float32, ``dim`` numbers a row or ``None``; a table comes back with the column.
 
         Raises:
-            ValueError: With ``on_error="raise"``, if a row cannot be embedded.
-            OSError: If the disk is full.
-            RuntimeError: If a worker or another process fails.
+            ValueError: If no column or several columns fit, or with ``on_error="raise"`` a row cannot be embedded.
+            RuntimeError: If the model fails, or several processes would share one accelerator.
         """
-        self._compute(self.folder.missing_everywhere())
-        self.folder.share()
-        self.folder.sweep()
-        embedded = self.folder.read()
-        null = embedded.data.column(EMBEDDING).is_null().to_numpy()
-        if null.any():
-            self._report(np.flatnonzero(null))
-        return embedded
+        given = MapBatch(batch, self._modalities)
+        if not len(given):
+            return given.with_column(self.output_column, pa.array([], pa.list_(pa.float32())))
+        numbers, rank = _numbers_and_rank(where, given.single)
+        column, kind = self._find(given.features)
+        embedder = self._embedder(column, kind, rank)
+        rows = prepare_rows(embedder.forward.encoder, given.values(column), self._work.batch_size)
+        vectors = embedder.embed(rows, numbers)
+        if embedder.truncated and not self._told:
+            self._told = True
+            logger.warning("Some rows are longer than the model takes and were cut: long_inputs='mean' takes all.")
+        return given.with_column(self.output_column, vectors)
 
-    def _compute(self, todo: list[int]) -> None:
-        """Finish these shards; each process takes one at a time, and all go on together or not at all."""
-        state = this_process()
-        rank, processes = state.process_index, state.num_processes
-        own = [window for start in todo[rank::processes] for window in self._ranges(start)]
-        windows = load_windows(self._windows(own), self._num_workers(), self.forward.device.type == "cuda")
-        bar = tqdm(
-            total=sum(stop - start for start, stop in own),
-            desc=f"Embedding {self.column}",
-            unit=" rows",
-            disable=not todo or rank > 0,
-        )
-        truncated = 0
+    def features(self, dataset: Dataset | IterableDataset) -> Features:
+        """Features of ``dataset.map(embedder)`` for its ``features=``: the new column then carries its provenance.
 
-        def tables(count: int) -> Iterator[pa.Table]:
-            nonlocal truncated
-            for window in islice(windows, count):
-                yield self._embed(window)
-                truncated += window.prepared.truncated
-                bar.update(window.stop - window.start)
+        Args:
+            dataset: What will be mapped. Its first rows are embedded, up to one that can be, to learn the length of a
+                vector.
 
-        with closing(windows), bar:
-            for turn in range(0, len(todo), processes):
-                with agree(f"embedding column {self.column!r}"), worker_death_explained(self.column):
-                    for start in todo[turn : turn + processes][rank : rank + 1]:  # the last turn may have none
-                        self.folder.write(start, tables(len(self._ranges(start))))
-        self._warn_of_cuts(sum(gather_object([truncated])), todo)
+        Returns:
+            The features there are, and that of the new column, a list of ``dim`` float32.
 
-    def _warn_of_cuts(self, truncated: int, todo: list[int]) -> None:
-        rows = sum(stop - first for start in todo for first, stop in self._ranges(start))
-        if truncated and this_process().is_main_process:
-            logger.warning(
-                "%d of %d rows (%.1f %%) are longer than the model takes and were cut; long_inputs='mean' averages "
-                "over all of their parts.",
-                truncated,
-                rows,
-                100 * truncated / rows,
+        Raises:
+            ValueError: If the dataset does not know its features, no column or several columns fit, or no row can be
+                embedded.
+        """
+        if dataset.features is None:
+            raise ValueError("This stream does not know its features: cast it, stream.cast(features), or map without.")
+        column, kind = self._find(dataset.features)
+        embedder = self._embedder(column, kind, None)
+        rows: Any = dataset.select_columns([column])
+        rows = undecoded(rows.with_format(None), column) if isinstance(dataset, Dataset) else rows
+        for number, row in enumerate(rows):
+            embedder.embed(prepare_rows(embedder.forward.encoder, [row[column]], 1), [number])
+            if embedder.dim is not None:
+                return Features({**dataset.features, self.output_column: embedder.feature})
+        raise ValueError(f"No row of column {column!r} can be embedded.")
+
+    @property
+    def _modalities(self) -> tuple[str, ...]:
+        asked = self._options.modality
+        return (asked,) if asked else self._model.modalities
+
+    def _find(self, features: Mapping[str, Any]) -> tuple[str, str | None]:
+        return find_column(features, self._model, self.input_column, self._options.modality)
+
+    def _embedder(self, column: str, kind: str | None, rank: int | None) -> RowEmbedder:
+        modality = self._options.modality or kind
+        key = column, modality, rank
+        if key not in self._embedders:
+            device = _device(rank)
+            self._embedders[key] = RowEmbedder(
+                Forward(self._encoder(modality), self.dtype, device), column, self._work.on_error
             )
+        return self._embedders[key]
 
-    def _embed(self, window: Window) -> pa.Table:
-        vectors = np.zeros((window.stop - window.start, self.dim), np.float32)
-        bad = dict(window.bad)
-        if window.good:
-            try:
-                found = self.forward(window.prepared, len(window.good))
-            except Exception as error:
-                raise RuntimeError(
-                    f"The model failed on rows {window.start} to {window.stop - 1} of column {self.column!r}: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            if found.shape[1] != self.dim:
-                raise ValueError(
-                    f"The model returned vectors of length {found.shape[1]} for rows from {window.start} on, and of "
-                    f"length {self.dim} for the first row."
-                )
-            vectors[window.good] = found
-            bad |= dict.fromkeys(np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist(), _NOT_FINITE)
-        if bad and self.work.on_error == "raise":
-            row = min(bad)
-            raise self._error(window.start + row, bad[row])
-        null = np.zeros(len(vectors), bool)
-        null[list(bad)] = True
-        array = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dim, mask=pa.array(null))
-        return pa.table({EMBEDDING: array})
+    def _encoder(self, modality: str | None) -> Encoder:
+        if modality not in self._encoders:
+            encoder = self._model.load(modality)
+            if isinstance(self.model_id, str):
+                identity = Hasher.hash(encoder.identity())
+                if self._identities.setdefault(modality, identity) != identity:
+                    raise RuntimeError(
+                        f"{self.model_id} is no longer what it was when this Embedder was made: make a new one."
+                    )
+            self._encoders[modality] = encoder
+        return self._encoders[modality]
 
-    def _probe(self) -> int:
-        """Length of a vector, from the first row that can be read."""
-        causes = []
-        for row in range(len(self.rows)):
-            window = self._windows([(row, row + 1)])[0]
-            if window.good:
-                return self.forward(window.prepared, 1).shape[1]
-            causes.append(window.bad[0])
-            if self.work.on_error == "raise":
-                raise self._error(row, window.bad[0])
-        raise self._error_of_all(causes[0])
 
-    def _report(self, rows: np.ndarray) -> None:
-        """Say which rows have no embedding."""
-        first = int(rows[0])
-        cause = self._windows([(first, first + 1)])[0].bad.get(0, _NOT_FINITE)
-        if rows.size == len(self.rows):
-            raise self._error_of_all(cause)
-        if this_process().is_main_process:
-            logger.warning(
-                "%d of %d rows of column %r have no embedding; the first is row %d: %s. Once they are mended, "
-                "on_error='raise' embeds them.",
-                rows.size,
-                len(self.rows),
-                self.column,
-                first,
-                cause,
-            )
+def _device(rank: int | None) -> torch.device:
+    """Where a process computes: the accelerator of its rank, or the device of its job.
 
-    def _error_of_all(self, cause: str) -> ValueError:
-        return ValueError(f"No row of column {self.column!r} can be embedded; row 0: {cause}.")
-
-    def _error(self, row: int, cause: str) -> ValueError:
-        return ValueError(
-            f"Row {row} of column {self.column!r} cannot be embedded: {cause}. Mend or drop it, or pass "
-            "on_error='null' to leave such rows without an embedding."
+    Raises:
+        RuntimeError: If several processes would share one accelerator.
+    """
+    device = this_process().device
+    if not (multiprocess.parent_process() or multiprocessing.parent_process()):
+        return device if rank is None or device.type == "cpu" else _of_rank(device, rank)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # the processes are the parallelism; and threads do not survive a fork
+        return device
+    if rank is None:
+        raise RuntimeError(
+            f"num_proc (or the workers of a loader) would start processes that share {device}, each with its own copy "
+            "of the model. Leave num_proc out; with several GPUs call multiprocess.set_start_method('spawn') and map "
+            "with with_rank=True and num_proc=torch.cuda.device_count(); or use add_embeddings, which reads ahead."
         )
-
-    def _windows(self, ranges: list[tuple[int, int]]) -> Windows:
-        return Windows(self.rows, self.column, self.forward.encoder, self.work.batch_size, ranges)
-
-    def _ranges(self, start: int) -> list[tuple[int, int]]:
-        """The windows of a shard, as many rows as are best prepared together."""
-        size = self.work.batch_size * max(1, self.forward.encoder.window // self.work.batch_size)
-        stop = min(start + self.shard_size, len(self.rows))
-        return [(first, min(first + size, stop)) for first in range(start, stop, size)]
-
-    def _num_workers(self) -> int:
-        if self.work.num_workers is not None:
-            return self.work.num_workers
-        beside_model = self.forward.encoder.model is not None and self.forward.device.type == "cpu"
-        return 0 if beside_model or len(self.rows) < self.work.batch_size else min(8, os.cpu_count() or 1)
+    return _of_rank(device, rank)
 
 
-def _shard_path(decisive: list[Any], cache_dir: str | None) -> Path:
-    """Folder of the shards whose vectors these things decide."""
-    temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
-    try:
-        key = Hasher.hash(decisive)
-    except Exception as error:
-        logger.warning("The vectors are not kept for later calls, since the model cannot be hashed: %s.", error)
-        return temporary / generate_random_fingerprint()
-    if cache_dir is None and not datasets.is_caching_enabled():
-        return temporary / key
-    return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key
+def _of_rank(device: torch.device, rank: int) -> torch.device:
+    return torch.device(device.type, rank % getattr(torch, device.type).device_count())
+
+
+def _numbers_and_rank(where: Sequence[Any], single: bool) -> tuple[Sequence[int] | None, int | None]:
+    if single:
+        return [where[0]] if where else None, where[1] if len(where) > 1 else None
+    numbers = next((part for part in where if not isinstance(part, int)), None)
+    return numbers, next((part for part in where if isinstance(part, int)), None)

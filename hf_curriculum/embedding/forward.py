@@ -15,6 +15,16 @@ logger = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def require_dtype(dtype: str) -> None:
+    """Check the name of a precision.
+
+    Raises:
+        ValueError: Unless it is ``"auto"`` or one of :data:`DTYPES`.
+    """
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
+
+
 class Forward:
     """Runs an encoder, in lower precision where that is faster, in smaller batches where memory is short.
 
@@ -33,8 +43,7 @@ class Forward:
     """
 
     def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
-        if dtype != "auto" and dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
+        require_dtype(dtype)
         self.encoder = encoder
         self.device = torch.device(device or this_process().device)
         if dtype == "auto":

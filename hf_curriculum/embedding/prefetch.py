@@ -1,51 +1,20 @@
-"""Rows read and prepared on CPU workers, a window at a time, ahead of the device."""
+"""Rows read and prepared by worker processes, a window at a time, ahead of the device."""
 
 import copy
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
-from hf_curriculum.data import BadRow
-from hf_curriculum.encoders import Encoder, Prepared
+from hf_curriculum.embedding.rows import PreparedRows, prepare_rows
+from hf_curriculum.encoders import Encoder
 
 
-@dataclass(frozen=True)
-class Window:
-    """Rows ``start`` to ``stop`` of a dataset, ready for the device.
-
-    Attributes:
-        start: First row.
-        stop: Row after the last.
-        good: Rows that could be read and prepared, counted from ``start``, in the order of ``prepared``.
-        bad: What is wrong with each of the others, by row counted from ``start``.
-        prepared: The good rows in batches.
-    """
-
-    start: int
-    stop: int
-    good: list[int]
-    bad: dict[int, str]
-    prepared: Prepared
-
-    def pin_memory(self) -> "Window":
-        """The window with its tensors in page-locked memory, from which a GPU copies while it computes."""
-        batches = [
-            replace(batch, inputs={name: _pinned(value) for name, value in batch.inputs.items()})
-            if isinstance(batch.inputs, dict)
-            else batch
-            for batch in self.prepared.batches
-        ]
-        return replace(self, prepared=replace(self.prepared, batches=batches))
-
-
-class Windows(torch.utils.data.Dataset[Window]):
-    """Windows of a dataset by their range of rows; what a ``DataLoader`` worker runs.
+class Windows(torch.utils.data.Dataset[PreparedRows]):
+    """Windows of a column by their range of rows; what a ``DataLoader`` worker runs.
 
     Args:
         rows: Has the column, undecoded.
@@ -68,42 +37,23 @@ class Windows(torch.utils.data.Dataset[Window]):
     def __len__(self) -> int:
         return len(self.ranges)
 
-    def __getitem__(self, index: int) -> Window:
+    def __getitem__(self, index: int) -> PreparedRows:
         start, stop = self.ranges[index]
-        samples: dict[int, Any] = {}
-        bad: dict[int, str] = {}
-        for position, row in enumerate(self.rows[start:stop][self.column]):
-            with _blame(position, bad):
-                samples[position] = self.encoder.read(row)
-        try:
-            prepared = self._prepare(samples)
-        except Exception:  # of one row, it may be: which?
-            for position, sample in samples.items():
-                with _blame(position, bad):
-                    self._prepare({position: sample})
-            samples = {position: sample for position, sample in samples.items() if position not in bad}
-            prepared = self._prepare(samples)
-        return Window(start, stop, list(samples), bad, prepared)
-
-    def _prepare(self, samples: dict[int, Any]) -> Prepared:
-        return self.encoder.prepare(list(samples.values()), self.batch_size) if samples else Prepared([])
+        return prepare_rows(self.encoder, self.rows[start:stop][self.column], self.batch_size)
 
 
-@contextmanager
-def _blame(position: int, bad: dict[int, str]) -> Iterator[None]:
-    """Note what goes wrong in the block as the fault of the row at this position."""
-    try:
-        yield
-    except ModuleNotFoundError:
-        raise  # not the row's fault
-    except Exception as error:
-        bad[position] = str(error) if isinstance(error, BadRow) else f"{type(error).__name__}: {error}"
-
-
-def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Generator[Window, None, None]:
-    """The windows in their order, prepared by ``num_workers`` processes (0: by this one) two windows ahead each.
+def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Generator[PreparedRows, None, None]:
+    """The windows in their order, prepared by worker processes two windows ahead each.
 
     Close the generator to end the processes.
+
+    Args:
+        windows: What is prepared.
+        num_workers: Number of processes; 0 prepares in this one.
+        pin_memory: Put the tensors into page-locked memory, for a GPU.
+
+    Yields:
+        What :func:`hf_curriculum.embedding.rows.prepare_rows` makes of each window.
 
     Raises:
         RuntimeError: If a worker process dies.
@@ -150,7 +100,3 @@ def _death(column: str) -> RuntimeError:
 
 def _start_worker(worker: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers are the parallelism
-
-
-def _pinned(value: Any) -> Any:
-    return value.pin_memory() if isinstance(value, torch.Tensor) else value

@@ -3,31 +3,44 @@
 import errno
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 import pyarrow as pa
+import xxhash
 from accelerate.utils import broadcast_object_list, gather_object
-from datasets import Dataset, Features
-from datasets.table import MemoryMappedTable, concat_tables
+from datasets import (
+    Dataset,
+    Features,
+    are_progress_bars_disabled,
+    concatenate_datasets,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNFINISHED = "unfinished-"
 _BATCH_ROWS = 2048
+"""Rows of a record batch: a shard of small ones is slow to read, and the head of each maps all of the file."""
 
 
 class ShardFolder:
-    """The shards of one job, ``shard-<first row>.arrow`` in a folder of their own.
+    """The shards of one job, in a folder of their own.
+
+    A shard is the file ``shard-<first row>-<checksum>.arrow``. The checksum is of its place and its content, so a file
+    that was damaged, cut off, or put in the place of another is not taken for finished.
 
     Args:
         path: The folder; made if it is missing.
         starts: First row of each shard.
-        features: Features of each shard.
+        features: Features of each shard: one column.
         nulls: Whether a shard counts as finished if an earlier call left rows out.
     """
 
@@ -36,31 +49,61 @@ class ShardFolder:
         self.starts = starts
         self.features = features
         self.nulls = nulls
+        self._finished: dict[int, Path] = {}
         path.mkdir(parents=True, exist_ok=True)
 
     def missing(self) -> list[int]:
-        """Shards that are not finished, as far as this process sees."""
-        return [start for start in self.starts if not self._is_finished(start)]
+        """Shards that are not finished, as far as this process sees; damaged ones are removed, with a warning."""
+        damaged = 0
+        for file in sorted(self.path.glob("shard-*-*.arrow")):
+            start = int(file.name.split("-")[1])
+            if start in self._finished:
+                continue
+            if _checksum(start, file) != file.stem.split("-")[2]:
+                file.unlink(missing_ok=True)
+                damaged += 1
+            elif self.nulls or not _has_nulls(file):
+                self._finished[start] = file
+        if damaged:
+            logger.warning("%d shards in %s are damaged, and are embedded again.", damaged, self.path)
+        return [start for start in self.starts if start not in self._finished]
 
     def missing_everywhere(self) -> list[int]:
         """Shards that no process has; all processes have to call."""
         gone, *others = gather_object([self.missing()])
         return sorted(set(gone).intersection(*others))
 
-    def write(self, start: int, tables: Iterable[pa.Table]) -> None:
-        """Write a shard as a stream; it appears under its name once it is whole.
+    def write(self, start: int, count: int, window: int, embed: Callable[[list[int]], pa.Array]) -> None:
+        """Write a shard by ``Dataset.map``; it appears under its name once it is whole.
+
+        Args:
+            start: Its first row.
+            count: Its number of rows.
+            window: Rows that are embedded together.
+            embed: From row numbers, counted from ``start`` and in order, some windows of them, to their vectors.
 
         Raises:
             OSError: If the disk is full.
         """
-        schema = self.features.arrow_schema
-        with self._appears_whole(start) as file, pa.ipc.new_stream(file, schema) as writer:
-            for batch in _gathered(tables):
-                writer.write_table(batch.cast(schema))
+        (column,) = self.features
+        batch_size = window * -(-_BATCH_ROWS // window)
+        with self._appears_whole(start) as file, _one_bar():
+            # Of row numbers: the rows themselves are read ahead, by workers.
+            Dataset.from_dict({"row": range(count)}).map(
+                lambda batch: pa.table({column: embed(batch["row"])}),
+                batched=True,
+                batch_size=batch_size,
+                writer_batch_size=batch_size,
+                remove_columns="row",
+                features=self.features,
+                cache_file_name=str(file),
+                load_from_cache_file=False,
+                new_fingerprint=file.stem,
+            )
 
     def read(self) -> Dataset:
         """All shards as one dataset on their files."""
-        return Dataset(concat_tables([self._table(start) for start in self.starts]))
+        return concatenate_datasets([Dataset.from_file(str(self._finished[start])) for start in self.starts])
 
     def share(self) -> None:
         """Give every process all shards: where processes do not see one folder, the files travel between them.
@@ -69,51 +112,50 @@ class ShardFolder:
             OSError: If the disk is full.
         """
         state = this_process()
-        if state.num_processes == 1:
-            return
         missing = gather_object([self.missing()])
         lacking = set().union(*missing)
-        if lacking:
+        if lacking and state.num_processes > 1:
             logger.info("The processes do not share %s: %d shards travel between them.", self.path, len(lacking))
         for start in sorted(lacking):
             owner = next(rank for rank, gone in enumerate(missing) if start not in gone)
             with agree("sharing finished shards"):
-                parcel = [self._file(start).read_bytes() if state.process_index == owner else None]
+                parcel = [self._finished[start].read_bytes() if state.process_index == owner else None]
                 (content,) = broadcast_object_list(parcel, from_process=owner)
                 if start in missing[state.process_index]:
                     with self._appears_whole(start) as file:
-                        file.write(content)
+                        file.write_bytes(content)
 
     def sweep(self) -> None:
         """Once all shards are there, remove what killed calls left unfinished."""
-        for path in self.path.glob("unfinished-*"):
-            path.unlink(missing_ok=True)
-
-    def _file(self, start: int) -> Path:
-        return self.path / f"shard-{start:012d}.arrow"
-
-    def _table(self, start: int) -> MemoryMappedTable:
-        return MemoryMappedTable.from_file(str(self._file(start)))
-
-    def _is_finished(self, start: int) -> bool:
-        return self._file(start).exists() and (self.nulls or not self._table(start)[0].null_count)
+        for folder in self.path.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def _appears_whole(self, start: int) -> Iterator[IO[bytes]]:
-        """A file that takes the name of the shard once all of it is on the disk."""
-        path = self.path / f"unfinished-{uuid4().hex}.arrow"
+    def _appears_whole(self, start: int) -> Iterator[Path]:
+        """A path; the file that is written there takes the name of the shard once all of it is on the disk."""
+        folder = self.path / f"{_UNFINISHED}{uuid4().hex}"
+        file = folder / "shard.arrow"
         try:
-            with path.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists() or not self._file(start).exists():  # else another call has finished all, and swept
-                path.replace(self._file(start))
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise self._full(error.errno) from error
-            raise
+            folder.mkdir(parents=True)
+            yield file
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
+            finished = self.path / f"shard-{start:012d}-{_checksum(start, file)}.arrow"
+            self._finished[start] = file.replace(finished)
+        except Exception as error:
+            cause = _os_error_behind(error)
+            if cause is None:
+                raise
+            if cause.errno in _FULL:
+                raise self._full(cause.errno) from error
+            if folder.exists():
+                raise
+            if start in self.missing():  # else another call has finished all, and swept
+                raise OSError(
+                    cause.errno, f"{self.path} was deleted while vectors were written to it: call again"
+                ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _full(self, number: int) -> OSError:
         done = len(self.starts) - len(self.missing())
@@ -124,16 +166,34 @@ class ShardFolder:
         )
 
 
-def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of the tables in fewer, larger ones.
+def _os_error_behind(error: BaseException | None) -> OSError | None:
+    """The first one in the chain: where a disk is full, ``map`` fails once more as it closes its file."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
-    A shard of small record batches is slow to read, and to look at the head of each maps the whole file into memory.
-    """
-    held: list[pa.Table] = []
-    for table in tables:
-        held.append(table)
-        if sum(map(len, held)) >= _BATCH_ROWS:
-            yield pa.concat_tables(held).combine_chunks()
-            held = []
-    if held:
-        yield pa.concat_tables(held).combine_chunks()
+
+def _checksum(start: int, file: Path) -> str:
+    """Of a shard's place and content; read in parts, since pages of a mapped file would count as memory."""
+    found = xxhash.xxh3_128(str(start).encode())
+    with file.open("rb") as content:
+        while part := content.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _has_nulls(file: Path) -> bool:
+    return bool(Dataset.from_file(str(file)).data.column(0).null_count)
+
+
+@contextmanager
+def _one_bar() -> Iterator[None]:
+    """Keep the bar of each ``map`` off the screen: the job has one for all shards."""
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -35,9 +35,11 @@ class AudioEncoder(HubEncoder):
         long_inputs: str = "truncate",
         max_seconds: float = 30.0,
     ) -> None:
-        own = hasattr(model, "get_audio_features") or model.config.model_type == "audio-spectrogram-transformer"
+        pools_itself = (
+            hasattr(model, "get_audio_features") or model.config.model_type == "audio-spectrogram-transformer"
+        )
         if pooling == "auto":
-            pooling = OWN if own and layer is None else "mean"
+            pooling = OWN if pools_itself and layer is None else "mean"
         super().__init__(model, pooling, layer)
         self.extractor = AutoFeatureExtractor.from_pretrained(**source)
         self.long_inputs = long_inputs
@@ -91,7 +93,18 @@ class AudioEncoder(HubEncoder):
         return Batch(inputs, np.array([row for row, _ in pieces]), weights.astype(np.float32))
 
     def mask(self, inputs: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
-        """1 where a frame of ``hidden`` holds sound of the clip."""
+        """1 where a frame of ``hidden`` holds sound of the clip.
+
+        Args:
+            inputs: What the extractor gave.
+            hidden: Shape ``(batch, frames, dim)``.
+
+        Returns:
+            Shape ``(batch, frames)``.
+
+        Raises:
+            ValueError: If the layer does not give one vector a frame.
+        """
         samples, frames = inputs.get("attention_mask"), hidden.shape[1]
         if samples is None or frames == 1:
             return super().mask(inputs, hidden)

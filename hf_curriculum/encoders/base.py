@@ -60,7 +60,15 @@ class Encoder(Protocol):
         """
 
     def prepare(self, samples: list[Any], batch_size: int) -> Prepared:
-        """Batches of at most ``batch_size`` inputs from what :meth:`read` returned; runs in a worker process."""
+        """Batches of at most ``batch_size`` inputs from what :meth:`read` returned; runs in a worker process.
+
+        Args:
+            samples: Length ``n``.
+            batch_size: Inputs in a batch at the most.
+
+        Returns:
+            The batches, as arrays or tensors on the CPU.
+        """
 
     def encode(self, inputs: Any) -> torch.Tensor:
         """Vectors of a batch on the device of the model, shape ``(batch, dim)``."""
@@ -76,6 +84,9 @@ def single_batches(samples: list[Any], batch_size: int, collate: Any) -> Prepare
         samples: Length ``n``.
         batch_size: Samples in a batch at the most.
         collate: From a list of samples to the inputs of a batch.
+
+    Returns:
+        The batches.
     """
     batches = []
     for start in range(0, len(samples), batch_size):
@@ -88,7 +99,11 @@ POOLINGS = ("auto", "cls", "mean", "max", "last")
 
 
 def require_pooling(pooling: str) -> None:
-    """Raise unless ``pooling`` is one of :data:`POOLINGS`."""
+    """Raise unless ``pooling`` is one of :data:`POOLINGS`.
+
+    Raises:
+        ValueError: If it is not.
+    """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling must be one of {list(POOLINGS)}, got {pooling!r}.")
 

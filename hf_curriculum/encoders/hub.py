@@ -1,5 +1,7 @@
 """What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,17 +35,8 @@ class HubEncoder:
         self.pooling = pooling
         self.layer = layer
         self.record: dict[str, Any] = {"pooling": pooling, "layer": layer}
-        self._captured: Any = None
         if isinstance(layer, str):
-            modules = dict(model.named_modules())
-            if layer not in modules:
-                raise ValueError(
-                    f"layer {layer!r} is not a module of {type(model).__name__}; some are {_some(modules)}."
-                )
-            modules[layer].register_forward_hook(self._capture)
-
-    def _capture(self, module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        self._captured = output[0] if isinstance(output, tuple | ModelOutput) else output
+            module_of(model, layer)  # that there is none shows before the first batch
 
     def encode(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
@@ -53,15 +46,12 @@ class HubEncoder:
         return pool(hidden, self.mask(inputs, hidden), self.pooling)
 
     def hidden_states(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Hidden states of the layer, shape ``(batch, length, dim)``; feature maps become a sequence of positions."""
-        output = self.model(**inputs, output_hidden_states=isinstance(self.layer, int))
-        if isinstance(self.layer, int):
-            states = output.hidden_states
-            if not -len(states) <= self.layer < len(states):
-                raise ValueError(f"layer={self.layer} is out of range: the model has {len(states)} hidden states.")
-            hidden = states[self.layer]
-        else:
-            hidden = output.last_hidden_state if self.layer is None else self._captured
+        """Hidden states of the layer, shape ``(batch, length, dim)``; feature maps become a sequence of positions.
+
+        Raises:
+            ValueError: If the layer is out of range, gives no hidden states, or has no position for the pooling.
+        """
+        hidden = self._states_of_layer(inputs)
         if not isinstance(hidden, torch.Tensor):
             raise ValueError(
                 f"layer {self.layer!r} gives no hidden states for {self.modality}; choose another module."
@@ -78,8 +68,28 @@ class HubEncoder:
             return hidden.flatten(2).transpose(1, 2)
         return hidden
 
+    def _states_of_layer(self, inputs: dict[str, torch.Tensor]) -> Any:
+        if self.layer is None:
+            return self.model(**inputs, output_hidden_states=False).last_hidden_state
+        if isinstance(self.layer, str):
+            with outputs_of(self.model, self.layer) as outputs:
+                self.model(**inputs, output_hidden_states=False)
+            return outputs[-1] if outputs else None
+        states = self.model(**inputs, output_hidden_states=True).hidden_states
+        if not -len(states) <= self.layer < len(states):
+            raise ValueError(f"layer={self.layer} is out of range: the model has {len(states)} hidden states.")
+        return states[self.layer]
+
     def mask(self, inputs: dict[str, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
-        """1 where a position of ``hidden`` counts, shape ``(batch, length)``."""
+        """1 where a position of ``hidden`` counts, shape ``(batch, length)``.
+
+        Args:
+            inputs: Of the batch.
+            hidden: Its hidden states, shape ``(batch, length, dim)``.
+
+        Returns:
+            Shape ``(batch, length)``; the attention mask where it fits, else ones.
+        """
         mask = inputs.get("attention_mask")
         return mask if mask is not None and mask.shape == hidden.shape[:2] else torch.ones_like(hidden[..., 0])
 
@@ -102,5 +112,48 @@ def weights_of(model: torch.nn.Module) -> dict[str, str]:
     }
 
 
-def _some(modules: dict[str, torch.nn.Module]) -> list[str]:
-    return [name for name in modules if name.count(".") <= 2 and name][:30]
+def module_of(model: torch.nn.Module, layer: str, argument: str = "layer") -> torch.nn.Module:
+    """A module inside a model.
+
+    Args:
+        model: Has it.
+        layer: Its name among ``model.named_modules()``.
+        argument: By which the name was given, for the error. Default ``"layer"``.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: If there is none of that name; some that there are are named.
+    """
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        some = [name for name in modules if name.count(".") <= 2 and name][:30]
+        raise ValueError(f"{argument} {layer!r} is not a module of {type(model).__name__}; some are {some}.")
+    return modules[layer]
+
+
+@contextmanager
+def outputs_of(model: torch.nn.Module, layer: str) -> Iterator[list[Any]]:
+    """What a module inside a model returns while the model runs.
+
+    Args:
+        model: Has the module.
+        layer: Its name among ``model.named_modules()``.
+
+    Yields:
+        A list to which each run of the module adds what it returned, of several parts the first.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    outputs: list[Any] = []
+
+    def keep(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        outputs.append(output[0] if isinstance(output, tuple | list | ModelOutput) else output)
+
+    hook = module_of(model, layer).register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        hook.remove()

@@ -1,15 +1,17 @@
-"""From a ``model_id`` and a dataset to an encoder and the column that it reads."""
+"""From a ``model_id`` to what it can embed, and to its encoder."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features
-from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.models.auto.auto_factory import _get_model_class
+from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 
 from hf_curriculum.data import MODALITIES, modality_of, require_column
 from hf_curriculum.encoders.audio import AudioEncoder
@@ -21,6 +23,7 @@ from hf_curriculum.encoders.text import TextEncoder
 from hf_curriculum.encoders.video import VideoEncoder
 
 logger = logging.getLogger(__name__)
+
 _FAMILIES: dict[str, Callable[..., Encoder]] = {
     "image": ImageEncoder,
     "audio": AudioEncoder,
@@ -34,17 +37,16 @@ _MODALITY_OF_INPUT = {
     "input_features": "audio",
     "input_ids": "text",
 }
-_TFIDF_ROWS = 100_000
+_TFIDF_ROWS = 100_000  # that words and their weights are taken from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What decides the vectors beside the model; the arguments of :func:`hf_curriculum.add_embeddings`."""
+    """What decides the vectors beside the model; arguments of :func:`hf_curriculum.add_embeddings`."""
 
-    input_column: str | None = None
     modality: str | None = None
-    pooling: str = "auto"
     layer: int | str | None = None
+    pooling: str = "auto"
     long_inputs: str = "truncate"
     max_seconds: float = 30.0
     transform: Callable[[Any], torch.Tensor] | None = None
@@ -61,44 +63,134 @@ class Options:
             raise ValueError(f"max_seconds must be > 0, got {self.max_seconds}.")
 
 
-def load_encoder(model_id: str | Callable[..., Any], dataset: Dataset, options: Options) -> tuple[Encoder, str]:
+@dataclass(frozen=True)
+class Model:
+    """What a ``model_id`` stands for; its weights are not loaded yet.
+
+    Attributes:
+        name: For messages.
+        modalities: What it can embed; empty if any column will do.
+        load: From one of these modalities (or that of the column) to the encoder, on the CPU. Raises a ``ValueError``
+            if the model lacks weights, or what prepares its inputs.
+        learns: Whether its encoder learns from the rows of a dataset, and cannot be loaded.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    load: Callable[[str | None], Encoder]
+    learns: bool = False
+
+
+def find_model(model_id: str | Callable[..., Any], options: Options) -> Model:
+    """What ``model_id`` stands for, after all checks that need no weights.
+
+    Args:
+        model_id: What embeds; see :func:`hf_curriculum.add_embeddings`.
+        options: Modality, pooling and so on.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the model is unknown, or takes another modality than the options say.
+    """
+    if not isinstance(model_id, str):
+        asked = () if options.modality is None else (options.modality,)
+        return Model(type(model_id).__name__, asked, lambda _: CallableEncoder(model_id, options.transform))
+    if model_id.startswith("builtin/"):
+        return _builtin(model_id, options)
+    return _of_hub(model_id, options)
+
+
+def load_encoder(
+    model_id: str | Callable[..., Any], dataset: Dataset, options: Options, input_column: str | None = None
+) -> tuple[Encoder, str]:
     """The encoder of ``model_id`` and the column of ``dataset`` that it embeds; all checks come before the weights.
 
     Args:
         model_id: What embeds; see :func:`hf_curriculum.add_embeddings`.
-        dataset: Has the column.
-        options: Column, modality, pooling and so on.
+        dataset: Has the column; ``"builtin/tfidf"`` learns its words from at most 100,000 of its rows.
+        options: Modality, pooling and so on.
+        input_column: The column asked for. Default the only one that fits.
 
     Returns:
-        Encoder, on the CPU; name of the input column.
+        Encoder, on the CPU; name of the column.
 
     Raises:
-        ValueError: If the model is unknown, no column or several columns fit, or the model takes another modality.
+        ValueError: If the model is unknown, no column or several columns fit, the model takes another modality, or
+            the texts for ``"builtin/tfidf"`` have no words.
     """
-    if not isinstance(model_id, str):
-        column = find_column(dataset, _given(options.modality), options.input_column, type(model_id).__name__)
-        return CallableEncoder(model_id, options.transform), column
-    if model_id.startswith("builtin/"):
-        return _builtin(model_id, dataset, options)
-    return _from_hub(model_id, dataset, options)
+    model = find_model(model_id, options)
+    column, modality = find_column(dataset.features, model, input_column, options.modality)
+    if not model.learns:
+        return model.load(modality), column
+    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _TFIDF_ROWS)).astype(int)
+    texts = dataset.with_format(None).select_columns([column]).select(rows)[:][column]
+    return TfidfEncoder([text for text in texts if text and text.strip()]), column
 
 
-def _from_hub(model_id: str, dataset: Dataset, options: Options) -> tuple[Encoder, str]:
+def find_column(
+    features: Mapping[str, Any], model: Model, asked: str | None = None, modality: str | None = None
+) -> tuple[str, str | None]:
+    """The column to embed, and what it holds: the one asked for, or the only one that the model takes.
+
+    Args:
+        features: Feature types by column.
+        model: Says what it takes.
+        asked: The column asked for.
+        modality: The modality asked for.
+
+    Returns:
+        Name of the column; its modality, ``None`` if it is neither media nor text.
+
+    Raises:
+        ValueError: If the column is missing or of another type, or none or several columns fit.
+    """
+    taken = (modality,) if modality else model.modalities
+    wanted = " or ".join(taken) or "any media"
+    kinds = {name: modality_of(feature) for name, feature in features.items()}
+    candidates = [name for name, kind in kinds.items() if kind in (taken or MODALITIES)]
+    if asked is not None:
+        require_column(features, asked)
+        if taken and asked not in candidates:
+            raise ValueError(
+                f"{model.name} embeds {wanted}, but column {asked!r} is {features[asked]}. "
+                f"Columns of {wanted}: {candidates}."
+            )
+        return asked, kinds[asked]
+    if len(candidates) == 1:
+        return candidates[0], kinds[candidates[0]]
+    found = ", ".join(f"{name}: {kinds[name] or type(feature).__name__}" for name, feature in features.items())
+    if not candidates:
+        raise ValueError(f"{model.name} embeds {wanted}, but the dataset has no such column ({found}).")
+    choice = (
+        "input_column=..." if len({kinds[name] for name in candidates}) == 1 else "input_column=... or modality=..."
+    )
+    raise ValueError(f"Several columns could be embedded: {candidates}. Choose one with {choice} ({found}).")
+
+
+def _of_hub(model_id: str, options: Options) -> Model:
     source = {
         "pretrained_model_name_or_path": model_id,
         "revision": options.revision,
         "trust_remote_code": options.trust_remote_code,
     }
     config = _load_config(source, model_id)
-    own = _modalities(config, model_id, options.modality)
-    _check_modality(model_id, own, options.modality)
-    column = find_column(dataset, _given(options.modality) or own, options.input_column, model_id)
-    modality = options.modality or (own[0] if len(own) == 1 else str(modality_of(dataset.features[column])))
+    modalities = _modalities(config, model_id, options.modality)
+    _check_modality(model_id, modalities, options.modality)
+    return Model(model_id, modalities, partial(_load, source, config, options, modalities))
+
+
+def _load(
+    source: dict[str, Any], config: Any, options: Options, modalities: tuple[str, ...], of_column: str | None
+) -> Encoder:
+    modality = options.modality or (modalities[0] if len(modalities) == 1 else str(of_column))
     chosen: dict[str, Any] = {"pooling": options.pooling, "layer": options.layer}
     if modality in ("text", "audio"):
         chosen["long_inputs"] = options.long_inputs
     if modality == "audio":
         chosen["max_seconds"] = options.max_seconds
+    model_id = source["pretrained_model_name_or_path"]
     try:
         model = AutoModel.from_pretrained(**source, config=config, dtype=torch.float32)
         encoder = _FAMILIES[modality](_part(model, modality, options), source, **chosen)
@@ -106,9 +198,17 @@ def _from_hub(model_id: str, dataset: Dataset, options: Options) -> tuple[Encode
         raise ValueError(
             f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
         ) from error
-    encoder.record |= {"model_id": model_id, "revision": getattr(config, "_commit_hash", None) or options.revision}
-    logger.info("Embedding column %r with %s, pooling %r.", column, model_id, encoder.record["pooling"])
-    return encoder, column
+    encoder.record |= {"model_id": model_id, "revision": _commit(model_id, options.revision) or options.revision}
+    logger.info("Embedding %s with %s, pooling %r.", modality, model_id, encoder.record["pooling"])
+    return encoder
+
+
+def _commit(model_id: str, revision: str | None) -> str | None:
+    """The commit of a model of the Hub; ``None`` for a folder."""
+    if Path(model_id).is_dir():
+        return None
+    found = try_to_load_from_cache(model_id, "config.json", revision=revision)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 def _part(model: PreTrainedModel, modality: str, options: Options) -> PreTrainedModel:
@@ -122,21 +222,12 @@ def _part(model: PreTrainedModel, modality: str, options: Options) -> PreTrained
     return getattr(model, "vision_model" if modality == "image" else f"{modality}_model")
 
 
-def _builtin(model_id: str, dataset: Dataset, options: Options) -> tuple[Encoder, str]:
+def _builtin(model_id: str, options: Options) -> Model:
     if model_id not in NAMES:
         raise ValueError(f"Unknown model_id {model_id!r}; built-in are {list(NAMES)}.")
-    own = (BUILTINS[model_id][0] if model_id in BUILTINS else "text",)
-    _check_modality(model_id, own, options.modality)
-    column = find_column(dataset, own, options.input_column, model_id)
-    if model_id in BUILTINS:
-        return BuiltinEncoder(model_id), column
-    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), _TFIDF_ROWS)).astype(int)
-    texts = dataset.select_columns([column]).select(rows)[:][column]
-    return TfidfEncoder([text for text in texts if text and text.strip()]), column
-
-
-def _given(modality: str | None) -> tuple[str, ...]:
-    return () if modality is None else (modality,)
+    modalities = (BUILTINS[model_id][0] if model_id in BUILTINS else "text",)
+    _check_modality(model_id, modalities, options.modality)
+    return Model(model_id, modalities, lambda _: BuiltinEncoder(model_id), learns=model_id not in BUILTINS)
 
 
 def _check_modality(model_id: str, own: tuple[str, ...], asked: str | None) -> None:
@@ -158,14 +249,14 @@ def _load_config(source: dict[str, Any], model_id: str) -> Any:
 
 def _modalities(config: Any, model_id: str, asked: str | None) -> tuple[str, ...]:
     """What a model of this config takes."""
-    if type(config) not in AutoModel._model_mapping:  # the repository's own code, or not an encoder
+    if type(config) not in MODEL_MAPPING:  # the repository's own code, or not an encoder
         if asked is None:
             raise ValueError(
                 f"Cannot tell what {model_id} ({config.model_type}) embeds. Pass modality=..., one of "
                 f"{list(MODALITIES)}."
             )
         return (asked,)
-    model_class: type[PreTrainedModel] = _get_model_class(config, AutoModel._model_mapping)
+    model_class = _class_of(config)
     several = tuple(name for name in MODALITIES if hasattr(model_class, f"get_{name}_features"))
     if "text" in several:  # a language model that also reads images has no vector for one
         return several
@@ -176,42 +267,9 @@ def _modalities(config: Any, model_id: str, asked: str | None) -> tuple[str, ...
     return ("video",) if modality == "image" and hasattr(config, "num_frames") else (modality,)
 
 
-def find_column(dataset: Dataset, modalities: tuple[str, ...], input_column: str | None, model: str) -> str:
-    """The column to embed: the one asked for, or the only one of the modalities.
-
-    Args:
-        dataset: Has the column.
-        modalities: What the model takes; empty for any medium or text.
-        input_column: The column asked for.
-        model: Name of the model, for errors.
-
-    Returns:
-        Name of the column.
-
-    Raises:
-        ValueError: If the column is missing or of another type, or none or several columns fit.
-    """
-    wanted = " or ".join(modalities) or "any media"
-    candidates = [
-        name for name, feature in dataset.features.items() if modality_of(feature) in (modalities or MODALITIES)
-    ]
-    if input_column is not None:
-        require_column(dataset, input_column)
-        if modalities and input_column not in candidates:
-            raise ValueError(
-                f"{model} embeds {wanted}, but column {input_column!r} is {dataset.features[input_column]}. "
-                f"Columns of {wanted}: {candidates}."
-            )
-        return input_column
-    if len(candidates) == 1:
-        return candidates[0]
-    found = _described(dataset.features)
-    if not candidates:
-        raise ValueError(f"{model} embeds {wanted}, but the dataset has no such column ({found}).")
-    kinds = {modality_of(dataset.features[name]) for name in candidates}
-    choice = "input_column=... or modality=..." if len(kinds) > 1 else "input_column=..."
-    raise ValueError(f"Several columns could be embedded: {candidates}. Choose one with {choice} ({found}).")
-
-
-def _described(features: Features) -> str:
-    return ", ".join(f"{name}: {modality_of(feature) or type(feature).__name__}" for name, feature in features.items())
+def _class_of(config: Any) -> type[PreTrainedModel]:
+    """The class that ``AutoModel`` makes of a config."""
+    found = MODEL_MAPPING[type(config)]
+    if not isinstance(found, tuple | list):
+        return found
+    return next((one for one in found if one.__name__ in (config.architectures or ())), found[0])

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 _POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
 _POOLINGS |= {pooling: pooling for pooling in _POOLINGS.values()}  # as version 6 names them
@@ -48,7 +49,7 @@ class SentenceModules:
                 f"one pooling and a normalisation are known here ({', '.join(other) or 'not its pooling'}). Pass the "
                 "loaded model as model_id instead: SentenceTransformer(...); or choose a pooling."
             )
-        return cls(pooling, "Normalize" in kinds, settings.get("max_seq_length"))
+        return cls(pooling=pooling, normalize="Normalize" in kinds, max_length=settings.get("max_seq_length"))
 
 
 def _pooling(config: dict[str, Any] | None) -> str | None:
@@ -60,11 +61,11 @@ def _pooling(config: dict[str, Any] | None) -> str | None:
 
 
 def _read(source: dict[str, Any], name: str) -> Any:
-    path = cached_file(
-        source["pretrained_model_name_or_path"],
-        name,
-        revision=source["revision"],
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if path is None else json.loads(Path(path).read_text())
+    """A JSON file of the model; ``None`` if it has none, or none can be had offline."""
+    model_id = source["pretrained_model_name_or_path"]
+    try:
+        in_folder = Path(model_id).is_dir()
+        path = Path(model_id, name) if in_folder else hf_hub_download(model_id, name, revision=source["revision"])
+        return json.loads(Path(path).read_text())
+    except (EntryNotFoundError, FileNotFoundError):
+        return None

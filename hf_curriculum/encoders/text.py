@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
-from transformers import AutoTokenizer, PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoTokenizer,
+    PreTrainedModel,
 )
 
 from hf_curriculum.data import read_text
@@ -121,8 +122,8 @@ class TextEncoder(HubEncoder):
 def _usual_pooling(model: PreTrainedModel) -> str:
     if hasattr(model, "get_text_features"):
         return OWN
-    decodes = model.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return "last" if decodes and model.config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "mean"
+    kind = type(model.config)
+    return "last" if kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING else "mean"
 
 
 def _state(tokenizer: Any) -> Any:

@@ -69,7 +69,16 @@ def difficulty_of(
 def count_outside(
     distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], quantiles: NDArray[np.float32]
 ) -> int:
-    """Rows whose distance is not between the lowest and the highest quantile of their cluster; rounding is allowed."""
+    """Rows whose distance is not between the lowest and the highest quantile of their cluster; rounding is allowed.
+
+    Args:
+        distance: Distance of each row to its centroid, shape ``(N,)``.
+        cluster: Cluster of each row, shape ``(N,)``.
+        quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
+
+    Returns:
+        Their number; 0 without quantiles.
+    """
     if quantiles.shape[1] == 0:
         return 0
     low, high = quantiles[cluster, 0], quantiles[cluster, -1]

@@ -91,12 +91,12 @@ def lloyd(points: Points, centroids: torch.Tensor, iterations: int) -> torch.Ten
     Returns:
         Centroids, float32, shape ``(K, dim)``, the same in each process.
     """
-    own = points.own
+    share = points.share
     for _ in range(iterations):
         counts = torch.zeros(len(centroids))
         sums = torch.zeros_like(centroids)
         center = centroids.mean(0)
-        for rows, cluster in _nearest(own, centroids, center):
+        for rows, cluster in _nearest(share, centroids, center):
             counts += torch.bincount(cluster, minlength=len(centroids)).cpu()
             sums += _sums(rows, cluster, len(centroids)).cpu()
         counts, sums = points.total(counts), points.total(sums)
@@ -120,12 +120,12 @@ def assign(points: Points, centroids: torch.Tensor) -> tuple[NDArray[np.int32], 
     Returns:
         Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``; the same in each process.
     """
-    own = points.own
-    clusters, distances = np.empty(len(own), np.int32), np.empty(len(own), np.float32)
+    share = points.share
+    clusters, distances = np.empty(len(share), np.int32), np.empty(len(share), np.float32)
     center = centroids.mean(0)
     centered = (centroids - center).to(points.device)
     start = 0
-    for rows, cluster in _nearest(own, centroids, center):
+    for rows, cluster in _nearest(share, centroids, center):
         stop = start + len(rows)
         clusters[start:stop] = cluster.cpu().numpy()
         # Not from the products: these cancel where a row is close to its centroid.
@@ -151,16 +151,16 @@ def davies_bouldin(centroids: torch.Tensor, cluster: NDArray[np.integer], distan
     counts = np.bincount(cluster, minlength=len(centroids))
     used = np.flatnonzero(counts)
     scatter = torch.from_numpy(np.bincount(cluster, distance, len(centroids))[used] / counts[used]).float()
-    there = centroids[torch.from_numpy(used)]
+    filled = centroids[torch.from_numpy(used)]
     worst = []
-    for start in range(0, len(there), _PAIRS):
+    for start in range(0, len(filled), _PAIRS):
         some = slice(start, start + _PAIRS)
-        apart = torch.cdist(there[some], there, compute_mode="donot_use_mm_for_euclid_dist")
+        apart = torch.cdist(filled[some], filled, compute_mode="donot_use_mm_for_euclid_dist")
         apart[torch.arange(len(apart)), torch.arange(start, start + len(apart))] = math.inf
         if not bool((apart > 0).all()):
             return math.inf
         worst.append(((scatter[some, None] + scatter) / apart).amax(1))
-    return float(torch.cat(worst).mean()) if len(there) > 1 else math.inf
+    return float(torch.cat(worst).mean()) if len(filled) > 1 else math.inf
 
 
 def _nearest(

@@ -50,8 +50,11 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
     """The card, Markdown with its metadata in front.
 
     Args:
-        config: As :func:`hf_curriculum.scoring.scorer_files.write` takes it.
+        config: From :func:`hf_curriculum.scoring.scorer_files.config_of`.
         repo_id: Where it will be found; default a placeholder.
+
+    Returns:
+        The text of ``README.md``.
     """
     labels, index = config["centroid_labels_"], config["davies_bouldin_"]
     space = space_text(config)

@@ -57,8 +57,17 @@ class Points:
 
     @classmethod
     def of(cls, blocks: Sequence[NDArray[np.floating[Any]]], shared: bool = False) -> "Points":
-        """All rows of the blocks, for the device of this process."""
-        return cls(blocks, np.arange(sum(map(len, blocks))), None, this_process().device, shared)
+        """All rows of the blocks, for the device of this process.
+
+        Args:
+            blocks: The matrix in one or more parts, each of shape ``(n, dim)``.
+            shared: Whether all Accelerate processes hold the same points and call together. Default ``False``.
+
+        Returns:
+            The points, in no space.
+        """
+        rows = np.arange(sum(map(len, blocks)))
+        return cls(blocks, rows, device=this_process().device, shared=shared)
 
     def __len__(self) -> int:
         return self.rows.size
@@ -77,7 +86,15 @@ class Points:
         return replace(self, rows=self.rows[positions])
 
     def sample(self, size: int, seed: int) -> "Points":
-        """So many of these points at random, in their order; all of them if they are fewer."""
+        """So many of these points at random, in their order; all of them if they are fewer.
+
+        Args:
+            size: How many.
+            seed: Of the choice.
+
+        Returns:
+            The sample, without repeats.
+        """
         if size >= len(self):
             return self
         return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size, replace=False, shuffle=False)))
@@ -87,7 +104,7 @@ class Points:
         return Points.of([self.all().cpu().numpy()], self.shared)
 
     @property
-    def own(self) -> "Points":
+    def share(self) -> "Points":
         """The share of this process."""
         if not self._divided:
             return self
@@ -132,12 +149,15 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
         points: ``N`` of them, in no space yet.
         standardize: Whether each dimension gets mean 0 and deviation 1; a constant one is left at its deviation of 0.
         unit: Whether each vector is then brought to length 1.
+
+    Returns:
+        The space, the same in each process.
     """
     mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
     if standardize:
         origin = points.select(slice(0, 1)).all().cpu().double()  # so that a constant dimension deviates by 0
         sums, squares = torch.zeros(2, points.dim, dtype=torch.float64)
-        for rows in points.own.chunks():
+        for rows in points.share.chunks():
             shifted = rows.cpu().double() - origin
             sums += shifted.sum(0)
             squares += shifted.square().sum(0)

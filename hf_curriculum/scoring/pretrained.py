@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from huggingface_hub import ModelCard, ModelHubMixin
-from numpy.typing import NDArray
 
 from hf_curriculum.scoring.model_card import card_text
-from hf_curriculum.scoring.scorer_files import CONFIG, locate, read, write
+from hf_curriculum.scoring.scorer_config import CONFIG
+from hf_curriculum.scoring.scorer_files import StoredScorer, config_of, locate, read, write
 
 Self = TypeVar("Self", bound="Shareable")
 
@@ -21,13 +20,13 @@ class Shareable(ModelHubMixin, ABC):
     _hub_mixin_config = {}
 
     @abstractmethod
-    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """All that makes this scorer, as :func:`hf_curriculum.scoring.scorer_files.write` takes it."""
+    def _stored(self) -> StoredScorer:
+        """All that makes this scorer; a ``ValueError`` if it is not fitted."""
 
     @classmethod
     @abstractmethod
-    def _restored(cls: type[Self], arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> Self:
-        """The scorer of which these are the parts."""
+    def _restored(cls: type[Self], stored: StoredScorer) -> Self:
+        """The scorer that this makes; a ``ValueError`` if its options contradict each other."""
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Save the fitted scorer to a folder: ``model.safetensors``, ``config.json`` and ``README.md``, a model card.
@@ -45,7 +44,7 @@ class Shareable(ModelHubMixin, ABC):
             ValueError: If the scorer is not fitted, its labels are not strings, integers or booleans, or
                 ``trained_on`` is not JSON.
         """
-        self._stored()  # before anything there is touched
+        config_of(self._stored())  # before anything there is touched
         return super().save_pretrained(save_directory, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
@@ -62,7 +61,7 @@ class Shareable(ModelHubMixin, ABC):
         Raises:
             ValueError: As for :meth:`save_pretrained`; nothing is uploaded then.
         """
-        self._stored()  # before a repository is made
+        config_of(self._stored())  # before a repository is made
         if "/" in repo_id:
             options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}
         return super().push_to_hub(repo_id, **options)
@@ -105,18 +104,28 @@ class Shareable(ModelHubMixin, ABC):
             force_download=force_download,
             local_files_only=local_files_only,
         )
-        arrays, config = read(folder)
+        stored = read(folder)
         try:
-            return cls._restored(arrays, config)
+            return cls._restored(stored)
         except ValueError as error:
             raise ValueError(f"{folder / CONFIG}: {error}") from error
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The model card that is saved with the scorer; ``repo_id`` is the repository that it names."""
-        return ModelCard(card_text(self._stored()[1], kwargs.get("repo_id")))
+        """The model card that is saved with the scorer; ``repo_id`` is the repository that it names.
+
+        Args:
+            *args: What the mixin passes; not looked at.
+            **kwargs: Of these ``repo_id`` counts; without it a placeholder stands.
+
+        Returns:
+            The card.
+
+        Raises:
+            ValueError: If the scorer is not fitted.
+        """
+        return ModelCard(card_text(config_of(self._stored()), kwargs.get("repo_id")))
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        arrays, config = self._stored()
-        write(save_directory, arrays, config)
+        write(save_directory, self._stored())
         # The mixin writes a card only where there is none; an old one would speak of another scorer.
         (save_directory / "README.md").unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from hf_curriculum.scoring.points import Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
 _ENOUGH = 16  # rows that are a prototype's due, however large the others are
-_FEW = 20_000
+_FEW = 20_000  # rows of a class that are copied into memory, since they are gone through often
 Labels = NDArray[Any] | None
 FindCentroids = Callable[[Points, int], torch.Tensor]
 """From points and the highest number of clusters to centroids, float32, shape ``(K, dim)``."""
@@ -41,22 +41,32 @@ class Prototypes:
 
     @classmethod
     def fit(cls, points: Points, labels: Labels, find: FindCentroids, normalize: str | None) -> "Prototypes":
-        """Cluster the points, or those of each class, of ``n`` of them into at most ``n / 2`` clusters."""
+        """Cluster the points, or those of each class, of ``n`` of them into at most ``n / 2`` clusters.
+
+        Args:
+            points: ``N`` of them, in the space in which distances count.
+            labels: Class of each, shape ``(N,)``; ``None`` for none.
+            find: From the points of a class and the highest number of clusters to centroids.
+            normalize: ``"minmax"``, ``"rank"`` or ``None``; decides which quantiles are kept.
+
+        Returns:
+            The prototypes, classes in ascending order.
+        """
         if labels is None:
             return cls._of_class(points, find(points, len(points)), normalize)
-        classes, members = rows_by_class(labels)
+        classes, rows_of_class = rows_by_class(labels)
         found = []
-        for rows in members:
-            own = points.select(rows)
-            own = own.held() if rows.size <= _FEW else own
-            found.append(cls._of_class(own, find(own, max(1, rows.size // 2)), normalize))
+        for rows in rows_of_class:
+            members = points.select(rows)
+            members = members.held() if rows.size <= _FEW else members
+            found.append(cls._of_class(members, find(members, max(1, rows.size // 2)), normalize))
         indices = [part.davies_bouldin for part in found if part.davies_bouldin is not None]
         return cls(
-            torch.cat([part.centroids for part in found]),
-            np.concatenate([part.quantiles for part in found]),
-            np.repeat(classes, [len(part.centroids) for part in found]),
-            float(np.mean(indices)) if indices else None,
-            sum(part.outliers for part in found),
+            centroids=torch.cat([part.centroids for part in found]),
+            quantiles=np.concatenate([part.quantiles for part in found]),
+            labels=np.repeat(classes, [len(part.centroids) for part in found]),
+            davies_bouldin=float(np.mean(indices)) if indices else None,
+            outliers=sum(part.outliers for part in found),
         )
 
     @classmethod
@@ -67,17 +77,30 @@ class Prototypes:
         inside = kept[cluster]
         position = np.cumsum(kept) - 1
         quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), normalize)
-        return cls(centroids[torch.from_numpy(kept)], quantiles, None, index, int(np.sum(~inside)))
+        return cls(
+            centroids=centroids[torch.from_numpy(kept)],
+            quantiles=quantiles,
+            davies_bouldin=index,
+            outliers=int(np.sum(~inside)),
+        )
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Nearest prototype of each point (of its class, if there are classes) and the distance to it."""
+        """Nearest prototype of each point (of its class, if there are classes) and the distance to it.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``.
+        """
         if labels is None or self.labels is None:
             return assign(points, self.centroids)
         cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
         for label, rows in zip(*rows_by_class(labels), strict=True):
-            own = np.flatnonzero(self.labels == label)
-            found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(own)])
-            cluster[rows] = own[found]
+            of_class = np.flatnonzero(self.labels == label)
+            found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(of_class)])
+            cluster[rows] = of_class[found]
         return cluster, distance
 
 
@@ -89,6 +112,6 @@ def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.i
 
 def _with_prototype(counts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Clusters that have rows enough to have a prototype; all that have rows if none has enough."""
-    there = counts > 0
-    large = counts > max(1, min(_TINY_CLUSTER * counts[there].mean(), _ENOUGH))
-    return large if large.any() else there
+    has_rows = counts > 0
+    large = counts > max(1, min(_TINY_CLUSTER * counts[has_rows].mean(), _ENOUGH))
+    return large if large.any() else has_rows

@@ -1,13 +1,12 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hf_curriculum._version import __version__
 from hf_curriculum.data import (
@@ -21,12 +20,14 @@ from hf_curriculum.data import (
     provenance,
     read_embeddings,
     read_labels,
+    rejoined,
     score_features,
     splits_of,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
+from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
@@ -100,16 +101,17 @@ def add_difficulty(
     if scorer.is_fitted:
         _check_encoder(scorer.trained_on_, encoder)
     else:
-        blocks, there = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], there), encoder)
+        blocks, has_embedding = embeddings[reference]
+        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
     scored = {}
     for name, split in splits.items():
-        blocks, there = embeddings[name]
-        if not there.all():
-            logger.warning("%d of %d rows have no embedding, and so no difficulty.", np.sum(~there), there.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], there))
-        scored[name] = _add_scores(split, scorer, scores, there, embedding_column, label_column)
-    return DatasetDict(scored) if isinstance(dataset, DatasetDict) else scored["train"]
+        blocks, has_embedding = embeddings[name]
+        if not has_embedding.all():
+            without = np.sum(~has_embedding)
+            logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
+        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
+        scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
+    return rejoined(scored, dataset)
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
@@ -124,8 +126,8 @@ def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: Diff
             require_seen(values, labels[reference])
 
 
-def _of_rows(labels: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[there]
+def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[has_embedding]
 
 
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
@@ -148,7 +150,7 @@ def _add_scores(
     dataset: Dataset,
     scorer: DifficultyScorer,
     scores: Scores,
-    there: np.ndarray,
+    has_embedding: np.ndarray,
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
@@ -157,8 +159,8 @@ def _add_scores(
         "n_clusters": scorer.n_clusters_,
         "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
         "outliers": scorer.outliers_,
-        "davies_bouldin": _number(scorer.davies_bouldin_),
-        "davies_bouldin_curve": {str(k): _number(index) for k, index in scorer.davies_bouldin_curve_.items()},
+        "davies_bouldin": plain_index(scorer.davies_bouldin_),
+        "davies_bouldin_curve": {str(k): plain_index(index) for k, index in scorer.davies_bouldin_curve_.items()},
         "label_column": label_column,
         "normalize": scorer.normalize,
         "standardize": scorer.standardize,
@@ -169,21 +171,16 @@ def _add_scores(
         "version": __version__,
     }
     columns = {
-        name: _with_nulls(values, there)
+        name: _with_nulls(values, has_embedding)
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
     return add_columns(dataset, columns, score_features(record))
 
 
-def _number(index: float | None) -> float | None:
-    """What JSON can hold of it: an infinite index, of clusters that coincide, is as good as none."""
-    return index if index is not None and math.isfinite(index) else None
-
-
-def _with_nulls(values: np.ndarray, there: np.ndarray) -> pa.Array:
-    """The values in the rows that are there, null in the others."""
-    if there.all():
+def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:
+    """The values in the rows that have an embedding, null in the others."""
+    if has_embedding.all():
         return pa.array(values)
-    spread = np.zeros(there.size, values.dtype)
-    spread[there] = values
-    return pa.array(spread, mask=~there)
+    spread = np.zeros(has_embedding.size, values.dtype)
+    spread[has_embedding] = values
+    return pa.array(spread, mask=~has_embedding)

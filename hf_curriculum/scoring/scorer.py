@@ -10,17 +10,15 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum._version import __version__
 from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
-from hf_curriculum.scoring.points import Points, Space, fit_space
+from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
-from hf_curriculum.scoring.scorer_files import plain_config, plain_labels
+from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
-_OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
 
 
 @dataclass(frozen=True)
@@ -110,13 +108,21 @@ class DifficultyScorer(Shareable):
         self.clusterer = clusterer
 
     def check_rows(self, n: int) -> None:
-        """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for."""
+        """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for.
+
+        Raises:
+            ValueError: If they are.
+        """
         wanted = self.n_clusters or (self.cluster_range or (1, 1))[0]
         if wanted > n:
             raise ValueError(f"{wanted} clusters need at least as many rows, but there are {n}. Lower n_clusters.")
 
     def check_labels(self, labels: NDArray[Any] | None) -> None:
-        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes."""
+        """Raise a ``ValueError`` if rows of these classes cannot be scored by the fitted prototypes.
+
+        Raises:
+            ValueError: If labels are missing, or not asked for, or one of them was not seen in ``fit``.
+        """
         if labels is None and self.centroid_labels_ is not None:
             raise ValueError("The scorer was fitted with labels: pass the labels of these rows too.")
         if labels is not None and self.centroid_labels_ is None:
@@ -204,7 +210,8 @@ class DifficultyScorer(Shareable):
         for prototypes in others:
             near, far = prototypes.nearest(points, classes)
             difficulty += difficulty_of(far, near, prototypes.quantiles)
-        return Scores(cluster, distance, difficulty / np.float32(len(self.prototypes_)), beyond)
+        difficulty /= np.float32(len(self.prototypes_))
+        return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -223,62 +230,35 @@ class DifficultyScorer(Shareable):
         labels = batch[label_column] if label_column else None
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
-        there = [i for i, row in enumerate(rows) if row is not None]
+        embedded = [i for i, row in enumerate(rows) if row is not None]
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
-        if there:
+        if embedded:
             # On the CPU: in a process that `map` has forked, a GPU cannot be used.
-            points = replace(_as_points([rows[i] for i in there]), device=torch.device("cpu"))
-            scores = self.score(points, None if labels is None else [labels[i] for i in there])
+            points = replace(_as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
+            scores = self.score(points, None if labels is None else [labels[i] for i in embedded])
             for name, column in columns.items():
-                for i, value in zip(there, getattr(scores, name), strict=True):
+                for i, value in zip(embedded, getattr(scores, name), strict=True):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
-    def _stored(self) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """All that makes this scorer, as :mod:`hf_curriculum.scoring.scorer_files` writes it."""
+    def _stored(self) -> StoredScorer:
         self._require_fitted()
-        arrays = {
-            "centroids": torch.cat([prototypes.centroids for prototypes in self.prototypes_]).numpy(),
-            "mean": self.space_.mean.cpu().numpy(),
-            "scale": self.space_.scale.cpu().numpy(),
-            "quantiles": np.concatenate([prototypes.quantiles for prototypes in self.prototypes_]),
-        }
-        labels = [prototypes.labels for prototypes in self.prototypes_ if prototypes.labels is not None]
-        config = {
-            "version": __version__,
-            **{name: getattr(self, name) for name in _OPTIONS},
-            "clusterer": None if self.clusterer is None else repr(self.clusterer),
-            "dim": self.centroids_.shape[1],
-            "outliers_": self.outliers_,
-            "davies_bouldin_": _plain_index(self.davies_bouldin_),
-            "davies_bouldin_curve_": {str(k): _plain_index(value) for k, value in self.davies_bouldin_curve_.items()},
-            "sizes": [len(prototypes.centroids) for prototypes in self.prototypes_],
-            "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
-            "trained_on": self.trained_on_,
-        }
-        return arrays, plain_config(config)
+        return StoredScorer(
+            options={name: getattr(self, name) for name in OPTIONS},
+            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            prototypes=self.prototypes_,
+            space=self.space_,
+            davies_bouldin_curve=self.davies_bouldin_curve_,
+            trained_on=self.trained_on_,
+        )
 
     @classmethod
-    def _restored(cls, arrays: dict[str, NDArray[np.float32]], config: dict[str, Any]) -> "DifficultyScorer":
-        if config["cluster_range"] is not None:
-            config["cluster_range"] = tuple(config["cluster_range"])
-        scorer = cls(**{name: config[name] for name in _OPTIONS})
-        # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
-        tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
-        labels, index = config["centroid_labels_"], config["davies_bouldin_"]
-        cuts = np.cumsum(config["sizes"])[:-1]
-        parts = zip(
-            tensors["centroids"].tensor_split(cuts.tolist()),
-            np.split(arrays["quantiles"], cuts),
-            [None] * len(config["sizes"]) if labels is None else np.split(np.asarray(labels), cuts),
-            strict=True,
-        )
-        first, *others = (Prototypes(*part) for part in parts)
-        first = replace(first, davies_bouldin=None if index is None else float(index), outliers=config["outliers_"])
-        scorer.prototypes_ = [first, *others]
-        scorer.space_ = Space(tensors["mean"], tensors["scale"], scorer.l2_normalize)
-        scorer.davies_bouldin_curve_ = {int(k): float(value) for k, value in config["davies_bouldin_curve_"].items()}
-        scorer.trained_on_ = config["trained_on"]
+    def _restored(cls, stored: StoredScorer) -> "DifficultyScorer":
+        scorer = cls(**stored.options)
+        scorer.prototypes_ = stored.prototypes
+        scorer.space_ = stored.space
+        scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
+        scorer.trained_on_ = stored.trained_on
         return scorer
 
     @property
@@ -334,7 +314,15 @@ class DifficultyScorer(Shareable):
 
 
 def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
-    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on."""
+    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on.
+
+    Args:
+        labels: Classes of rows, any shape.
+        fitted: Classes of prototypes, any shape.
+
+    Raises:
+        ValueError: If one is not; up to five are named.
+    """
     unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
     if unseen:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
@@ -363,11 +351,6 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
     require_finite(matrix, "embeddings")
     return Points.of([matrix])
-
-
-def _plain_index(value: float | None) -> float | str | None:
-    """A Davies-Bouldin index as JSON holds it, which has no infinity."""
-    return "inf" if value is not None and np.isinf(value) else value
 
 
 def _is_range(value: object) -> bool:

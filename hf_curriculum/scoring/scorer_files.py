@@ -1,54 +1,80 @@
 """A fitted scorer as two files: its arrays in safetensors, the rest in JSON; no pickle is written or read."""
 
 import json
-import os
-import reprlib
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from hf_curriculum.scoring.difficulty import KNOTS, NORMALIZATIONS
+from hf_curriculum._version import __version__
+from hf_curriculum.files import appears_whole
+from hf_curriculum.scoring.difficulty import KNOTS
+from hf_curriculum.scoring.points import Space
+from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.scorer_config import AGAIN, CONFIG, plain_config, plain_index, plain_labels, read_config
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
-FORMAT_VERSION = 1
-_LIMIT = 16 * 2**20  # bytes of JSON: a million labels fit, and what it is parsed to fits in memory
-_AGAIN = "Download it again, or save the scorer again."
-Arrays = Mapping[str, NDArray[np.float32]]
+TENSORS = "model.safetensors"
+OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
+"""Arguments of a scorer that are stored."""
+Arrays = dict[str, NDArray[np.float32]]
 
 
-def write(folder: Path, arrays: Arrays, config: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class StoredScorer:
+    """What makes a fitted scorer.
+
+    Attributes:
+        options: Its arguments, by the names of :data:`OPTIONS`.
+        clusterer: ``repr`` of the estimator that it was given, for the record alone; ``None`` without one.
+        prototypes: Of each clustering; of all but the first neither index nor outliers are kept.
+        space: In which distances count.
+        davies_bouldin_curve: Index by number of clusters.
+        trained_on: Where the embeddings came from; ``None`` where that is not known.
+    """
+
+    options: dict[str, Any]
+    clusterer: str | None
+    prototypes: list[Prototypes]
+    space: Space
+    davies_bouldin_curve: dict[int, float]
+    trained_on: dict[str, Any] | None
+
+
+def write(folder: Path, stored: StoredScorer) -> None:
     """Write both files, over those that are there.
 
     Args:
         folder: Where they go; exists.
-        arrays: ``centroids`` of shape ``(K, dim)``, ``mean`` and ``scale`` of shape ``(dim,)``, ``quantiles`` of
-            shape ``(K, Q)``; float32.
-        config: From :func:`plain_config`.
+        stored: What they hold.
+
+    Raises:
+        ValueError: If they cannot hold it; nothing is touched then.
     """
-    # The old file may be mapped into memory, by this process too: it is replaced, not written over. The config comes
-    # last, so that a save that broke off is one without a config.
-    part = folder / f"{TENSORS}.part"
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
-    os.replace(part, folder / TENSORS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    config = config_of(stored)
+    # The config goes first and comes last, so that a save that broke off is one without a config.
+    (folder / CONFIG).unlink(missing_ok=True)
+    with appears_whole(folder / TENSORS) as file:
+        file.write(save(_arrays_of(stored)))
+    with appears_whole(folder / CONFIG) as file:
+        file.write(json.dumps(config, indent=2).encode())
 
 
-def read(folder: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+def read(folder: Path) -> StoredScorer:
     """Read both files, and check that they are those of a scorer and agree.
 
     Args:
         folder: Where they are; other files in it are not opened.
 
     Returns:
-        The arrays and the config that :func:`write` took; the config may have further fields.
+        What :func:`write` took, but for what :class:`StoredScorer` does not keep; further fields are ignored.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -60,10 +86,10 @@ def read(folder: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
                 f"{folder} has no {name}, so no scorer is stored there. Check the name; save_pretrained(folder) and "
                 "push_to_hub(repo_id) of a fitted scorer store one."
             )
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     k, dim, knots = sum(config["sizes"]), config["dim"], KNOTS[config["normalize"]]
     shapes = {"centroids": (k, dim), "mean": (dim,), "scale": (dim,), "quantiles": (k, knots)}
-    return _read_arrays(folder / TENSORS, shapes), config
+    return _stored(_read_arrays(folder / TENSORS, shapes), config)
 
 
 def locate(source: str | Path, **options: Any) -> Path:
@@ -72,6 +98,9 @@ def locate(source: str | Path, **options: Any) -> Path:
     Args:
         source: A folder, or the id of a model repository.
         **options: ``revision``, ``token``, ``cache_dir``, ``force_download``, ``local_files_only``.
+
+    Returns:
+        The folder; other files in it may be those of anything.
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such repository can be had.
@@ -87,173 +116,93 @@ def locate(source: str | Path, **options: Any) -> Path:
         ) from error
 
 
-def plain_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as it will be read: as JSON has it, with ``format_version``.
+def config_of(stored: StoredScorer) -> dict[str, Any]:
+    """All of the scorer but its arrays, as ``config.json`` has it.
 
     Args:
-        fields: All other fields, as docs/scorer.md lists them.
+        stored: The scorer.
+
+    Returns:
+        The fields that docs/scorer.md lists.
 
     Raises:
-        ValueError: If a field holds what JSON cannot, or all are too large to be read again.
+        ValueError: If labels or ``trained_on`` are not what JSON can hold.
     """
-    config = {"format_version": FORMAT_VERSION, **fields}
-    try:
-        text = json.dumps(config, indent=2, allow_nan=False, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{CONFIG} cannot hold the settings of this scorer, or its trained_on: {error}.") from error
-    if len(text) > _LIMIT:
-        raise ValueError(f"{CONFIG} would have {len(text):,} bytes, more than the {_LIMIT:,} that can be read again.")
-    return json.loads(text)
+    first = stored.prototypes[0]
+    labels = [prototypes.labels for prototypes in stored.prototypes if prototypes.labels is not None]
+    return plain_config(
+        {
+            "version": __version__,
+            **stored.options,
+            "clusterer": stored.clusterer,
+            "dim": first.centroids.shape[1],
+            "outliers_": first.outliers,
+            "davies_bouldin_": plain_index(first.davies_bouldin),
+            "davies_bouldin_curve_": {str(k): plain_index(index) for k, index in stored.davies_bouldin_curve.items()},
+            "sizes": [len(prototypes.centroids) for prototypes in stored.prototypes],
+            "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
+            "trained_on": stored.trained_on,
+        }
+    )
 
 
-def plain_labels(labels: NDArray[Any]) -> list[Any]:
-    """Labels as JSON holds them.
-
-    Args:
-        labels: Shape ``(K,)``.
-
-    Raises:
-        ValueError: Unless all are strings, all are integers or all are booleans.
-    """
-    values = [label.item() if isinstance(label, np.generic) else label for label in labels.tolist()]
-    kinds = {type(value) for value in values}
-    if len(kinds) != 1 or not kinds <= {str, int, bool}:
-        names = sorted(kind.__name__ for kind in kinds)
-        raise ValueError(
-            f"Only labels that are all strings, all integers or all booleans can be stored; these are {names}. Fit "
-            "the scorer on labels.astype(str)."
-        )
-    return values
+def _arrays_of(stored: StoredScorer) -> Arrays:
+    arrays = {
+        "centroids": torch.cat([prototypes.centroids for prototypes in stored.prototypes]).numpy(),
+        "mean": stored.space.mean.cpu().numpy(),
+        "scale": stored.space.scale.cpu().numpy(),
+        "quantiles": np.concatenate([prototypes.quantiles for prototypes in stored.prototypes]),
+    }
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _plain(value: object) -> Any:
-    """Numbers of numpy, such as a seed, as Python's; anything else has no place in JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is not JSON")
+def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
+    # Cloned, since numpy aligns less: where an array starts can change the last bit of a matrix product.
+    tensors = {name: torch.from_numpy(array).clone() for name, array in arrays.items()}
+    labels, index, curve = config["centroid_labels_"], config["davies_bouldin_"], config["davies_bouldin_curve_"]
+    cuts = np.cumsum(config["sizes"])[:-1]
+    parts = zip(
+        tensors["centroids"].tensor_split(cuts.tolist()),
+        np.split(arrays["quantiles"], cuts),
+        [None] * len(config["sizes"]) if labels is None else np.split(np.asarray(labels), cuts),
+        strict=True,
+    )
+    first, *others = (Prototypes(*part) for part in parts)
+    first = replace(first, davies_bouldin=None if index is None else float(index), outliers=config["outliers_"])
+    options = {name: config[name] for name in OPTIONS}
+    if options["cluster_range"] is not None:
+        options["cluster_range"] = tuple(options["cluster_range"])
+    return StoredScorer(
+        options=options,
+        clusterer=config["clusterer"],
+        prototypes=[first, *others],
+        space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"]),
+        davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
+        trained_on=config["trained_on"],
+    )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        text = file.read(_LIMIT + 1)
-    if len(text) > _LIMIT:
-        raise ValueError(f"{path} has more than {_LIMIT:,} bytes; that is no config of a scorer. {_AGAIN}")
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:  # text that is not UTF-8 and numbers of 5,000 digits included
-        raise ValueError(f"{path} is not JSON ({error}). {_AGAIN}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {_AGAIN}")
-    _check_version(path, config.get("format_version"))
-    for name, (is_right, wanted) in _FIELDS.items():
-        if name not in config:
-            raise ValueError(f"{path} has no field {name!r}. {_AGAIN}")
-        if not is_right(config[name]):
-            raise ValueError(f"{path}: field {name!r} must be {wanted}, got {reprlib.repr(config[name])}. {_AGAIN}")
-    labels = config["centroid_labels_"]
-    if labels is not None and len(labels) != sum(config["sizes"]):
-        raise ValueError(
-            f"{path}: field 'centroid_labels_' has {len(labels)} labels for {sum(config['sizes'])} centroids. {_AGAIN}"
-        )
-    found, wanted = len(config["sizes"]), config["repeats"]
-    if found != wanted:
-        raise ValueError(f"{path}: field 'sizes' has {found} clusterings, but repeats is {wanted}. {_AGAIN}")
-    return config
-
-
-def _check_version(path: Path, version: object) -> None:
-    if not _is_count(version):
-        raise ValueError(
-            f"{path}: field 'format_version' must be a positive integer, got {reprlib.repr(version)}. "
-            "Is this the config of a scorer?"
-        )
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format_version {version}; this version of hf-curriculum reads {FORMAT_VERSION}. Upgrade it: "
-            "pip install -U hf-curriculum."
-        )
-
-
-def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
     try:
         with safe_open(path, framework="numpy") as file:  # refuses a header that does not fit the file
             for name, shape in shapes.items():
                 if name not in file.keys():  # noqa: SIM118 - it has no __contains__
-                    raise ValueError(f"{path} has no tensor {name!r}. {_AGAIN}")
+                    raise ValueError(f"{path} has no tensor {name!r}. {AGAIN}")
                 header = file.get_slice(name)
                 found = header.get_dtype(), tuple(header.get_shape())
                 if found != ("F32", shape):
                     raise ValueError(
                         f"{path}: tensor {name!r} is {found[0]} of shape {found[1]}, but {CONFIG} (sizes, dim, "
-                        f"normalize) asks for F32 of shape {shape}. The files are not of one scorer. {_AGAIN}"
+                        f"normalize) asks for F32 of shape {shape}. The files are not of one scorer. {AGAIN}"
                     )
             arrays = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}). {_AGAIN}") from error
+        raise ValueError(f"{path} is not a whole safetensors file ({error}). {AGAIN}") from error
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"{path}: tensor {name!r} has NaN or infinite numbers. {_AGAIN}")
+            raise ValueError(f"{path}: tensor {name!r} has NaN or infinite numbers. {AGAIN}")
     if not (arrays["scale"] > 0).all():
-        raise ValueError(f"{path}: tensor 'scale' must be positive, its lowest is {arrays['scale'].min()}. {_AGAIN}")
+        raise ValueError(f"{path}: tensor 'scale' must be positive, its lowest is {arrays['scale'].min()}. {AGAIN}")
     if not (np.diff(arrays["quantiles"], axis=1) >= 0).all():
-        raise ValueError(f"{path}: tensor 'quantiles' must ascend in each row. {_AGAIN}")
+        raise ValueError(f"{path}: tensor 'quantiles' must ascend in each row. {AGAIN}")
     return arrays
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return _is_integer(value) and value > 0
-
-
-def _is_index(value: Any) -> bool:
-    """A Davies-Bouldin index; infinity, which JSON lacks, is ``"inf"``."""
-    number = _is_integer(value) or isinstance(value, float)
-    return value == "inf" or number and 0 <= value <= sys.float_info.max
-
-
-def _is_curve(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        key.isdecimal() and len(key) < 19 and _is_index(index) for key, index in value.items()
-    )
-
-
-def _is_labels(value: object) -> bool:
-    kinds = {type(label) for label in value} if isinstance(value, list) else set()
-    return len(kinds) == 1 and kinds <= {str, int, bool}
-
-
-def _or_null(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or is_right(value)
-
-
-def _is_a(kind: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
-
-
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "version": (_is_a(str), "a string"),
-    "n_clusters": (_or_null(_is_count), "a positive integer or null"),
-    "cluster_range": (
-        _or_null(lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_count, value))),
-        "two positive integers or null",
-    ),
-    "normalize": (lambda value: value in NORMALIZATIONS, f"one of {list(NORMALIZATIONS)}"),
-    "standardize": (_is_a(bool), "true or false"),
-    "l2_normalize": (_is_a(bool), "true or false"),
-    "seed": (_is_integer, "an integer"),
-    "repeats": (_is_count, "a positive integer"),
-    "clusterer": (_or_null(_is_a(str)), "a string or null"),
-    "dim": (_is_count, "a positive integer"),
-    "sizes": (
-        lambda value: isinstance(value, list) and bool(value) and all(map(_is_count, value)),
-        "a list of positive integers",
-    ),
-    "outliers_": (lambda value: _is_integer(value) and value >= 0, "an integer, 0 or more"),
-    "davies_bouldin_": (_or_null(_is_index), 'a number, 0 or more, "inf" or null'),
-    "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),
-    "centroid_labels_": (_or_null(_is_labels), "a list of strings, integers or booleans, or null"),
-    "trained_on": (_or_null(_is_a(dict)), "an object or null"),
-}

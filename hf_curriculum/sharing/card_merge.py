@@ -131,5 +131,5 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _union(there: Any, added: Iterable[str]) -> list[Any]:
-    return list(dict.fromkeys([*_as_list(there), *added]))
+def _union(present: Any, added: Iterable[str]) -> list[Any]:
+    return list(dict.fromkeys([*_as_list(present), *added]))

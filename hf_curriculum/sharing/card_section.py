@@ -1,7 +1,6 @@
-"""The card of a scored dataset: our section of it, and how it is put into a card that has an owner."""
+"""Our section of the card of a scored dataset."""
 
 import html
-import logging
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +17,9 @@ from hf_curriculum.scoring import DIFFICULTIES, space_text
 from hf_curriculum.sharing.card_merge import BEGIN, END
 from hf_curriculum.viewing import summarize
 
-logger = logging.getLogger(__name__)
-_MOST_CLUSTERS, _MOST_CHARACTERS, _WIDTH = 20, 200, 100
+_MOST_CLUSTERS = 20  # in the table: more are not read
+_MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
+_WIDTH = 100  # of a line of code, which the Hub shows without scrolling
 _OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
@@ -99,7 +99,7 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "Layer": encoder.get("layer"),
         "Prototypes": record.get("n_clusters"),
         "Number of clusters": _choice(record),
-        "Davies-Bouldin index": None if index is None else f"{index:.4g}",
+        "Davies-Bouldin index": None if index is None else f"{float(index):.4g}",
         "Rows of clusters too small for a prototype": f"{outliers:,}" if outliers else None,
         "Clustered inside each class of": record.get("label_column"),
         "Embeddings before clustering": space_text(record),
@@ -142,8 +142,8 @@ def _call(record: Mapping[str, Any]) -> str:
     if record.get("clusterer"):
         comments["clusterer"] = record["clusterer"]
     if record.get("clusterer") or scorer.keys() & _SCORER_ONLY.keys():
-        own = {"clusterer": "clusterer"} if record.get("clusterer") else {}
-        lines.append("scorer = " + _call_text("DifficultyScorer", [], _literals(scorer) | own))
+        clusterer = {"clusterer": "clusterer"} if record.get("clusterer") else {}
+        lines.append("scorer = " + _call_text("DifficultyScorer", [], _literals(scorer) | clusterer))
         options["scorer"] = "scorer"
     else:
         options = _literals(scorer) | options

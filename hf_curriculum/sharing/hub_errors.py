@@ -28,6 +28,16 @@ def repeated(commit: Callable[[], CommitInfo], create_pr: bool) -> CommitInfo:
 
     The clients repeat each upload themselves, but not the commit at its end. What it repeats is harmless: files that
     are there already make no commit, and a card is read anew. But a second pull request would be one too many.
+
+    Args:
+        commit: Uploads, and returns the commit.
+        create_pr: Whether each call opens a pull request: then it is called once.
+
+    Returns:
+        The commit.
+
+    Raises:
+        Exception: Whatever ``commit`` raises, at once or in the last attempt.
     """
     for wait in () if create_pr else _WAITS:
         try:
@@ -54,7 +64,22 @@ def _status(error: Any) -> int | None:
 
 @contextmanager
 def explained(what: str, token: str | bool | None, again: str = "") -> Iterator[None]:
-    """Turn an error of the Hub's clients into one that says what is so, why, and what helps."""
+    """Turn an error of the Hub's clients into one that says what is so, why, and what helps.
+
+    Args:
+        what: Did not happen, the beginning of the message.
+        token: What the client was given.
+        again: How to go on, the end of the message. Default nothing.
+
+    Yields:
+        Once: what is called inside may raise.
+
+    Raises:
+        PermissionError: If there is no token, or the Hub does not accept it.
+        FileNotFoundError: If the Hub does not find the repository.
+        ConnectionError: If the Hub cannot be reached, or fails.
+        OSError: If the Hub refuses the request for another reason.
+    """
     try:
         yield
     except (*_ERRORS, RuntimeError) as error:

@@ -105,8 +105,8 @@ def push_scored(
     with explained(f"The data was not pushed to {repo_id!r}", token, again):
         pushed = repeated(push, create_pr)
     branch = pushed.pr_revision or revision
-    there = f" with revision={branch!r}" if pushed.pr_revision else ""
-    again = f"Call push_scored again{there}: only the card is sent then."
+    where = f" with revision={branch!r}" if pushed.pr_revision else ""
+    again = f"Call push_scored again{where}: only the card is sent then."
     with explained(f"The data is pushed to {repo_id!r}, but the card is as it was", token, again):
         opens = create_pr and pushed.pr_revision is None  # data that is there already opens no pull request
         card = repeated(partial(_commit_card, api, repo_id, branch, edit, pictures, opens), opens)

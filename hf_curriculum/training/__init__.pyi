@@ -6,7 +6,8 @@ from .sampler import CurriculumSampler as CurriculumSampler
 from .schedule import check_difficulty as check_difficulty
 from .schedule import curriculum_weights as curriculum_weights
 from .schedule import effective_fraction as effective_fraction
-from .schedule import planned_fraction as planned_fraction
+from .schedule import planned_curve as planned_curve
+from .schedule import row_weights as row_weights
 from .schedule import solve_temperature as solve_temperature
 from .stream import curriculum_stream as curriculum_stream
 from .temperature import TemperatureSolver as TemperatureSolver

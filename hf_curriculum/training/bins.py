@@ -2,14 +2,24 @@
 
 import math
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Number = TypeVar("Number", np.float32, np.float64, np.floating[Any])
 
-def ordered(difficulty: NDArray[np.floating], order: str) -> NDArray[np.floating]:
-    """Difficulties shifted so that the row to draw first has 0; the softmax does not see the shift."""
+
+def ordered(difficulty: NDArray[Number], order: str) -> NDArray[Number]:
+    """Difficulties shifted so that the row to draw first has 0; the softmax does not see the shift.
+
+    Args:
+        difficulty: Finite, shape ``(N,)``.
+        order: ``"easy_first"`` or ``"hard_first"``, which turns them round.
+
+    Returns:
+        Numbers from 0 up, low = drawn first; of the type of ``difficulty``, shape ``(N,)``.
+    """
     return difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
 
 

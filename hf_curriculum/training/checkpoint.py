@@ -18,6 +18,10 @@ def renames_weights(model: object) -> bool:
 def load_weights(model: PreTrainedModel, checkpoint: str) -> None:
     """Give ``model`` all weights of a checkpoint; ``from_pretrained`` knows their names.
 
+    Args:
+        model: Gets them.
+        checkpoint: Its folder.
+
     Raises:
         TypeError: If the class of the model takes more than the config: ``from_pretrained`` cannot make another one.
         RuntimeError: If the weights have other shapes.

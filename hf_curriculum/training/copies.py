@@ -69,7 +69,14 @@ class CopyLaw:
         return math.ceil(self.warmup_steps * self.total_batch_size / readers)
 
     def check_block(self, readers: int) -> None:
-        """Raise if ``block_size`` is so large that shuffling a block blurs the schedule."""
+        """Raise if ``block_size`` is so large that shuffling a block blurs the schedule.
+
+        Args:
+            readers: Readers of such blocks.
+
+        Raises:
+            ValueError: If so; the largest that fits is named.
+        """
         largest = max(1, self.warmup_rows(readers) // 10)
         if self.block_size is not None and self.block_size > largest:
             raise ValueError(
@@ -83,6 +90,13 @@ class CopyLaw:
 
         Shuffling a block blurs the schedule by up to half its length: of 20 steps in a row the mean difficulty then
         moves by less than 0.005, if a block is at most 8 steps and 1/20 of the warm-up, or at most 1/128 of it.
+
+        Args:
+            emitted: Rows that the reader has handed out.
+            readers: Number of readers.
+
+        Returns:
+            At least 1; a block never bridges the end of the warm-up.
         """
         left = self.warmup_rows(readers) - emitted
         if left <= 0:
@@ -95,7 +109,18 @@ class CopyLaw:
         return max(1, min(rows, left))
 
     def steps(self, emitted: int, rows: int, readers: int, worker: int = 0, workers: int = 1) -> NDArray[np.int64]:
-        """Optimiser step of each of the next ``rows`` rows of a reader, in expectation."""
+        """Optimiser step in which each of the next rows of a reader is trained on.
+
+        Args:
+            emitted: Rows that it handed out before.
+            rows: How many are next, if each comes once.
+            readers: Number of readers.
+            worker: Number of the reader among the workers of its loader.
+            workers: Number of these.
+
+        Returns:
+            Shape ``(rows,)``.
+        """
         number = emitted + np.arange(rows)
         if self.batch_size is None:
             return number * readers // self.total_batch_size
@@ -103,7 +128,15 @@ class CopyLaw:
         return batches * self.batch_size // self.total_batch_size
 
     def rates(self, difficulty: FloatArray, steps: NDArray[np.int64]) -> FloatArray:
-        """Expected copies of each row, at the temperature of its step; 0 where the difficulty is NaN, for none."""
+        """Expected copies of each row, at the temperature of its step.
+
+        Args:
+            difficulty: NaN for none, whose rate is 0. Shape ``(n,)``.
+            steps: Steps of the warm-up, shape ``(n,)``.
+
+        Returns:
+            Shape ``(n,)``.
+        """
         rates = np.zeros(difficulty.size)
         present = ~np.isnan(difficulty)
         inverse_temperature = 1 / self.temperatures(steps[present])
@@ -128,7 +161,19 @@ class CopyLaw:
     def draw(
         self, difficulty: FloatArray, emitted: int, readers: int, key: list[int], worker: int = 0, workers: int = 1
     ) -> NDArray[np.int64]:
-        """Positions of the rows of a block to train on, each as often as it is drawn, in random order."""
+        """Draw from a block.
+
+        Args:
+            difficulty: Of its rows, NaN for none. Shape ``(n,)``.
+            emitted: Rows that the reader handed out before.
+            readers: Number of readers.
+            key: What the random numbers follow from.
+            worker: Number of the reader among the workers of its loader.
+            workers: Number of these.
+
+        Returns:
+            Positions of the rows to train on, each as often as it is drawn, in random order.
+        """
         rng = np.random.default_rng(key)
         if emitted >= self.warmup_rows(readers):
             return rng.permutation(difficulty.size)

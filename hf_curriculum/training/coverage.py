@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hf_curriculum.training.sampler import CurriculumSampler
 
-_TRACKED = 1 << 16
-_NODES = 256
+_TRACKED = 1 << 16  # rows that are watched at the most
+_NODES = 256  # steps whose temperatures stand for those of many
 
 
 class Coverage:

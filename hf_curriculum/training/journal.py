@@ -20,7 +20,12 @@ class Journal:
         self._folder = folder
 
     def begin(self, states: dict[int, dict[str, Any]], turn: int) -> None:
-        """Say where readers start, by number, and whose turn it is: the first worker of a loader is that one."""
+        """Say where readers start.
+
+        Args:
+            states: State of each, by its number.
+            turn: Worker that is to hand out the first batch.
+        """
         (self._folder / "start").write_text(json.dumps({"turn": turn, "states": states}))
 
     @property
@@ -38,7 +43,14 @@ class Journal:
         return json.loads(path.read_text()) if path.exists() else {"turn": 0, "states": {}}
 
     def note(self, reader: int, state: dict[str, Any], drawn: NDArray[np.int64], difficulty: NDArray[Any]) -> None:
-        """Note the block that a reader starts in this state: the difficulties of its rows, and which are drawn."""
+        """Note a block that a reader has drawn from.
+
+        Args:
+            reader: Its number.
+            state: In which it starts the block.
+            drawn: Positions of the rows to train on, in order.
+            difficulty: Of each row of the block, NaN for none.
+        """
         block = {
             "state": state,
             "rows": difficulty.size,
@@ -48,7 +60,15 @@ class Journal:
         self._path(reader, state["read"]).write_text(json.dumps(block))
 
     def take(self, reader: int, read: int) -> dict[str, Any]:
-        """The block that a reader started after so many rows, with the difficulties ``drawn``; it is forgotten."""
+        """What :meth:`note` noted; it is forgotten.
+
+        Args:
+            reader: Number of the reader.
+            read: Rows that it had read before the block.
+
+        Returns:
+            The ``state``, the number of ``rows``, of ``distinct`` ones drawn, and the difficulties ``drawn``.
+        """
         path = self._path(reader, read)
         block: dict[str, Any] = json.loads(path.read_text())
         path.unlink()

@@ -5,8 +5,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-_SMALL = 1 << 16
-_ROUNDS = 8
+_SMALL = 1 << 16  # rows up to which an array is shuffled: half a MB and a millisecond a pass
+_ROUNDS = 8  # of the network
 
 
 def shuffled(positions: NDArray[np.int64], n: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -38,6 +38,27 @@ def shuffled(positions: NDArray[np.int64], n: int, seed: int, epoch: int) -> NDA
         rows[outside] = _feistel(rows[outside], bits, keys)
         outside = outside[rows[outside] >= n]
     return rows.astype(np.int64)
+
+
+def walk(start: int, size: int, n: int, seed: int) -> NDArray[np.int64]:
+    """A part of the endless row of permutations of ``range(n)``, one pass after the other.
+
+    Args:
+        start: Where the part starts, counted in rows from the first pass.
+        size: Its length.
+        n: Number of rows.
+        seed: Seed of the walk, non-negative.
+
+    Returns:
+        Row indices in ``[0, n)``, int64, shape ``(size,)``.
+    """
+    end, parts = start + size, [np.empty(0, np.int64)]
+    while start < end:
+        epoch, position = divmod(start, n)
+        positions = np.arange(position, min(n, position + end - start))
+        parts.append(shuffled(positions, n, seed, epoch))
+        start += positions.size
+    return np.concatenate(parts)
 
 
 @lru_cache(maxsize=2)

@@ -1,6 +1,5 @@
 """Which rows a training step sees: a pure function of (seed, step)."""
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -9,19 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from hf_curriculum.training.bins import difficulty_bins, ordered, rank_rows
 from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
-from hf_curriculum.training.permutation import shuffled
-from hf_curriculum.training.schedule import check_difficulty, planned_fraction
-from hf_curriculum.training.temperature import TemperatureSolver
+from hf_curriculum.training.permutation import walk
+from hf_curriculum.training.schedule import planned_fraction
 
-logger = logging.getLogger(__name__)
 WINDOW_STEPS = 32
 """Steps whose rows are grouped by length together."""
-_BLOCK_DRAWS = 1 << 14
-_KEPT = 4
-_LADDER = math.log(1.1)
+_BLOCK_DRAWS = 1 << 14  # rows drawn at once, or one step's if these are more
+_KEPT = 4  # blocks, and windows, that are not drawn again
 
 
 class CurriculumSampler(Sampler[int]):
@@ -89,33 +85,14 @@ class CurriculumSampler(Sampler[int]):
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
         self.warmup_steps = self.config.resolve_warmup(total_steps)
         self.total_steps = total_steps
-        self._rank(np.ma.asarray(difficulty))
+        self._draws = Draws(difficulty, self.config.order)
+        self.rows, self.solver = self._draws.rows, self._draws.solver
         self.lengths = None if lengths is None else self._check_lengths(lengths)
         self.steps_per_epoch = steps_per_epoch or math.ceil(self.rows / total_batch_size)
         self._next_step = 0
         self._steps_per_block = max(1, _BLOCK_DRAWS // total_batch_size)
         self._blocks: dict[int, NDArray[np.int64]] = {}
         self._windows: dict[int, NDArray[np.int64]] = {}
-
-    def _rank(self, difficulty: "np.ma.MaskedArray[tuple[int], np.dtype[np.floating]]") -> None:
-        self.rows = difficulty.size
-        masked = np.ma.getmaskarray(difficulty)
-        scores = difficulty.compressed() if masked.any() else difficulty.data
-        if self.rows and not scores.size:
-            raise ValueError(f"difficulty is masked in all {self.rows} rows.")
-        scores = check_difficulty(scores)
-        self._ranked, self._order = rank_rows(ordered(scores, self.config.order))
-        if scores.size < self.rows:
-            logger.warning(
-                "%d of %d rows have no difficulty: they are left out while the curriculum warms up.",
-                self.rows - scores.size,
-                self.rows,
-            )
-            self._order = np.flatnonzero(~masked).astype(self._order.dtype)[self._order]
-        edges = difficulty_bins(self._ranked)
-        self._starts, self._counts = edges[:-1], np.diff(edges)
-        self._lows = self._ranked[self._starts].astype(np.float64)
-        self.solver = TemperatureSolver(self._ranked, edges, self.rows)
 
     def _check_lengths(self, lengths: ArrayLike) -> NDArray[np.int32]:
         array = np.asarray(lengths)
@@ -199,41 +176,11 @@ class CurriculumSampler(Sampler[int]):
         first = block * self._steps_per_block
         steps = np.arange(first, first + self._steps_per_block)
         warmup = steps[steps < self.warmup_steps]
-        drawn = self._draw(self._generator(block, 0), np.repeat(1 / self._temperatures(warmup), self.total_batch_size))
+        inverse_temperature = np.repeat(1 / self._temperatures(warmup), self.total_batch_size)
+        drawn = self._draws.draw(self._generator(block, 0), inverse_temperature)
         start = max(0, first - self.warmup_steps) * self.total_batch_size
-        return np.concatenate([drawn, self._walk(start, (steps.size - warmup.size) * self.total_batch_size)])
-
-    def _draw(self, rng: np.random.Generator, coldness: NDArray[np.float64]) -> NDArray[np.int64]:
-        """One row for each inverse temperature, exactly from its softmax, by rejection.
-
-        A bin is proposed with probability proportional to ``count * exp(-coldness * low)``, then a row uniformly in
-        it. The proposal's coldness is the next lower rung of a ladder of ratio 1.1, so that slots share one table.
-        """
-        with np.errstate(divide="ignore"):
-            rungs = np.exp(np.floor(np.log(coldness) / _LADDER) * _LADDER)
-        ranks = np.empty(coldness.size, np.int64)
-        for rung in np.unique(rungs):
-            slots = np.flatnonzero(rungs == rung)
-            cumulative = np.cumsum(self._counts * np.exp(-rung * self._lows))
-            cumulative /= cumulative[-1]
-            while slots.size:
-                choose_bin, choose_row, accept = rng.random((3, slots.size))
-                bins = np.searchsorted(cumulative, choose_bin, side="right")
-                rank = self._starts[bins] + (choose_row * self._counts[bins]).astype(np.int64)
-                accepted = accept < np.exp(rung * self._lows[bins] - coldness[slots] * self._ranked[rank])
-                ranks[slots[accepted]] = rank[accepted]
-                slots = slots[~accepted]
-        return self._order[ranks].astype(np.int64)
-
-    def _walk(self, start: int, size: int) -> NDArray[np.int64]:
-        """Draws ``start`` to ``start + size`` of the permutations that follow the warm-up."""
-        end, parts = start + size, [np.empty(0, np.int64)]
-        while start < end:
-            number, position = divmod(start, self.rows)
-            positions = np.arange(position, min(self.rows, position + end - start))
-            parts.append(shuffled(positions, self.rows, self.seed, number))
-            start += positions.size
-        return np.concatenate(parts)
+        walked = walk(start, (steps.size - warmup.size) * self.total_batch_size, self.rows, self.seed)
+        return np.concatenate([drawn, walked])
 
 
 def _recent(

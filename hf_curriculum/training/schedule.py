@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_curriculum.training.bins import difficulty_bins, ordered
-from hf_curriculum.training.config import CurriculumConfig
-from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss, softmax
+from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig
+from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
 
 
 def planned_fraction(step: ArrayLike, config: CurriculumConfig, warmup_steps: int) -> FloatArray:
@@ -37,6 +37,39 @@ def planned_fraction(step: ArrayLike, config: CurriculumConfig, warmup_steps: in
     return first + (last - first) * rise
 
 
+def planned_curve(step: ArrayLike, config: CurriculumConfig, total_steps: int | None = None) -> FloatArray:
+    """Effective fraction that is planned for each step of a training, the warm-up and after it.
+
+    Args:
+        step: Optimiser steps from 0, any shape.
+        config: The curriculum.
+        total_steps: Optimiser steps of the training; needed when ``config.warmup_steps`` is a share.
+
+    Returns:
+        Fractions, float64, of the shape of ``step``; ``1 - 1/e``, that of uniform sampling, once the warm-up is over.
+
+    Raises:
+        ValueError: If ``total_steps`` is missing.
+    """
+    warmup = config.resolve_warmup(total_steps)
+    return np.where(np.asarray(step) < warmup, planned_fraction(step, config, warmup), UNIFORM_FRACTION)
+
+
+def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArray:
+    """Probability with which each row is drawn at a temperature, ``softmax(-difficulty / temperature)``.
+
+    Args:
+        ordered_difficulty: From :func:`hf_curriculum.training.bins.ordered`: at least 0, the row to draw first has 0.
+            float64, shape ``(N,)``.
+        temperature: Positive, in the unit of the difficulties; ``math.inf`` is uniform sampling.
+
+    Returns:
+        Probabilities that sum to 1, float64, shape ``(N,)``.
+    """
+    weights = np.exp(-ordered_difficulty / temperature)
+    return np.asarray(weights / weights.sum())
+
+
 def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """Share of the dataset that as many draws as it has rows are expected to visit.
 
@@ -66,7 +99,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
     scores = check_difficulty(difficulty).astype(np.float64)
-    p = softmax(scores - scores.min(), np.ones_like(scores), temperature)
+    p = row_weights(scores - scores.min(), temperature)
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
@@ -123,12 +156,15 @@ def curriculum_weights(
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)
-    weights = np.exp(-scores / solve_temperature(scores, float(planned_fraction(step, config, warmup))))
-    return np.asarray(weights / weights.sum())
+    return row_weights(scores, solve_temperature(scores, float(planned_fraction(step, config, warmup))))
 
 
 def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
-    """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them."""
+    """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them.
+
+    Raises:
+        ValueError: If they are not 1-D, there are none, or one is not finite.
+    """
     scores = np.asarray(difficulty)
     scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
     if scores.ndim != 1:

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 from datasets import IterableDataset, Value
-from datasets.iterable_dataset import RepeatExamplesIterable, _BaseExamplesIterable
+from datasets.iterable_dataset import _BaseExamplesIterable
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import get_worker_info
 
@@ -42,7 +42,7 @@ from hf_curriculum.data import difficulty_quantiles, provenance, require_column
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.copies import CopyLaw
 from hf_curriculum.training.journal import Journal
-from hf_curriculum.training.stream_rows import Reading, Rows, Source, parts_of
+from hf_curriculum.training.stream_rows import Reading, Rows, Source, rebuilt, steps_of
 
 logger = logging.getLogger(__name__)
 _SAMPLE = 8192
@@ -115,22 +115,23 @@ def curriculum_stream(
 def with_copies(
     stream: IterableDataset, law: CopyLaw, seed: int, *, endless: bool = False, journal: Journal | None = None
 ) -> IterableDataset:
-    """The stream with as many copies of each row as the law says; ``endless`` begins it again whenever it ends."""
-    examples, passes = stream._ex_iterable, 1
-    if isinstance(examples, RepeatExamplesIterable):  # so that no block bridges two passes
-        examples, passes = examples.ex_iterable, examples.num_times
-    threads = getattr(stream._ex_iterable, "decoding_pool", None)
-    if threads is not None:  # decodes ahead, before the draw
-        return with_copies(stream.decode(False), law, seed, endless=endless, journal=journal).decode()
-    source = Source(examples, stream.features, stream._token_per_repo_id)
-    return IterableDataset(
-        _Copies(source, law, seed % 2**64, None if endless else passes, journal),
-        info=stream._info.copy(),
-        split=stream._split,
-        formatting=stream._formatting,
-        distributed=stream._distributed,
-        token_per_repo_id=stream._token_per_repo_id,
-    )
+    """The stream with as many copies of each row as the law says.
+
+    Args:
+        stream: The rows.
+        law: Says how often each is drawn.
+        seed: Seed of the draws.
+        endless: Begin again whenever the stream ends.
+        journal: Where readers start, and note what they do, if a trainer wants it.
+
+    Returns:
+        A stream with the same columns.
+    """
+    if threads := getattr(next(steps_of(stream)), "decoding_pool", None):  # decodes ahead, before the draw
+        copies = with_copies(stream.decode(False), law, seed, endless=endless, journal=journal)
+        return copies.decode(num_threads=threads.max_workers)
+    source = Source(stream)
+    return rebuilt(stream, _Copies(source, law, seed % 2**64, None if endless else source.passes, journal))
 
 
 def require_stream(stream: Any) -> None:
@@ -149,6 +150,10 @@ def require_stream(stream: Any) -> None:
 def require_difficulty(stream: IterableDataset, column: str) -> None:
     """Raise if the stream's features, where it knows them, have no such column of numbers.
 
+    Args:
+        stream: Any.
+        column: Its name.
+
     Raises:
         ValueError: If so.
     """
@@ -163,15 +168,22 @@ def require_difficulty(stream: IterableDataset, column: str) -> None:
 def stream_quantiles(stream: IterableDataset, column: str) -> list[float]:
     """Quantiles of a stream's difficulties, from the column's provenance, the scorer that made it, or the first rows.
 
+    Args:
+        stream: Has the column.
+        column: Its name.
+
+    Returns:
+        257 numbers in ascending order, or as many as the record has.
+
     Raises:
         ValueError: If the column is missing, null in all of the first rows, or has a value that cannot rank.
     """
     if stream.features is not None and (kept := provenance(stream, column).get("quantiles")):
         return list(kept)
-    for part in parts_of(stream._ex_iterable):
-        if kept := getattr(getattr(part, "function", None), "quantiles_", None):
+    for step in steps_of(stream):
+        if kept := getattr(getattr(step, "function", None), "quantiles_", None):
             return list(kept)
-    reading = Reading(Source(stream._ex_iterable, stream.features, stream._token_per_repo_id), START)
+    reading = Reading(Source(stream), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")
     rows = reading.read(_SAMPLE)
@@ -342,7 +354,15 @@ class _Copies(_BaseExamplesIterable):
 
 
 def turns_warning(turns: int, readers: int) -> str:
-    """What to say where readers share shards."""
+    """What to say where readers share shards.
+
+    Args:
+        turns: Readers that read the same shards.
+        readers: All readers.
+
+    Returns:
+        The warning.
+    """
     return (
         f"The shards of the stream cannot be shared out evenly to {readers} readers (processes x workers): {turns} "
         f"readers read the same shards and take turns with the rows, so that all is read {turns} times. Give it a "

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from datasets import Features, iterable_dataset
+from datasets import Features, IterableDataset, iterable_dataset
 from datasets.formatting import PythonFormatter
 from datasets.iterable_dataset import (
     BufferShuffledExamplesIterable,
     FormattedExamplesIterable,
     RebatchedArrowExamplesIterable,
+    RepeatExamplesIterable,
     StepExamplesIterable,
     _BaseExamplesIterable,
     shift_ex_examples_rngs,
@@ -22,11 +23,68 @@ _PAGE = 256
 _FIXED_ORDER = getattr(iterable_dataset, "DataSourcesShufflingDisallowed", ())  # of datasets 5, after skip and take
 
 
-def parts_of(examples: Any) -> Iterator[Any]:
+def steps_of(stream: IterableDataset) -> Iterator[Any]:
     """The steps that a stream is made of, the last one first."""
+    yield from _steps(stream._ex_iterable)
+
+
+def rebuilt(stream: IterableDataset, examples: _BaseExamplesIterable, *, whole: bool = False) -> IterableDataset:
+    """The stream with other rows of the same kind.
+
+    Args:
+        stream: Gives features, format and access to the Hub.
+        examples: The rows.
+        whole: Whether to forget that nodes have shares of it.
+
+    Returns:
+        Another stream.
+    """
+    return IterableDataset(
+        examples,
+        info=stream.info.copy(),
+        split=stream.split,
+        formatting=stream._formatting,
+        distributed=None if whole else stream._distributed,
+        token_per_repo_id=stream._token_per_repo_id,
+    )
+
+
+def undivided(stream: IterableDataset, rank: int, world_size: int) -> IterableDataset:
+    """The stream for a trainer, which divides it among its processes by itself.
+
+    Args:
+        stream: Whole, or divided by ``split_dataset_by_node``.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Returns:
+        The whole of a stream that is divided into the parts of these processes; of one that is divided otherwise, the
+        part, where one process trains.
+
+    Raises:
+        ValueError: If it is divided otherwise, and there are several processes.
+    """
+    division = stream._distributed
+    if division is None:
+        return stream
+    whole = rebuilt(stream, stream._ex_iterable, whole=True)
+    if (division.rank, division.world_size) == (rank, world_size):
+        return whole
+    if world_size > 1:
+        raise ValueError(
+            f"The stream is part {division.rank} of {division.world_size} (split_dataset_by_node), but this is "
+            f"process {rank} of {world_size}. Pass the whole stream: the trainer divides it."
+        )
+    strategy = getattr(division, "strategy", "auto")  # cut as `datasets` would cut it
+    if strategy == "shards" or (strategy == "auto" and whole.num_shards % division.world_size == 0):
+        return whole.shard(division.world_size, division.rank, contiguous=False)
+    return rebuilt(stream, StepExamplesIterable(stream._ex_iterable, division.world_size, division.rank), whole=True)
+
+
+def _steps(examples: Any) -> Iterator[Any]:
     yield examples
     for part in [*getattr(examples, "ex_iterables", []), *filter(None, [getattr(examples, "ex_iterable", None)])]:
-        yield from parts_of(part)
+        yield from _steps(part)
 
 
 class _TableRows:
@@ -55,13 +113,12 @@ class _TableRows:
     def take(self, positions: Any) -> Iterator[dict[str, Any]]:
         """The rows at these positions, a dictionary for each."""
         features = self._features
-        decode = features and any(features._column_requires_decoding.values())
         for start in range(0, len(positions), _PAGE):  # so that Python objects of a page are held, not of all rows
             columns = PythonFormatter().format_batch(self._table.take(pa.array(positions[start : start + _PAGE])))
             names = list(columns)
             for values in zip(*columns.values(), strict=True):
                 row = dict(zip(names, values, strict=True))
-                yield features.decode_example(row, token_per_repo_id=self._token) if features and decode else row
+                yield features.decode_example(row, token_per_repo_id=self._token) if features else row
 
 
 class _DictRows:
@@ -99,17 +156,32 @@ class Source:
     with the rows: of 3 shards and 2 readers, each reads all and keeps every second row.
 
     Args:
-        examples: What a stream is made of.
-        features: Those of the stream, if known.
-        token: Gives access to media on the Hub.
+        stream: Any stream; that a node has a share of it is left out.
+
+    Attributes:
+        examples: What it is made of; without a repetition around it.
+        passes: How often it is to be read; ``None`` for ever.
+        turns: Readers that take turns with the rows.
+        turn: Which of them has these rows.
     """
 
-    def __init__(self, examples: _BaseExamplesIterable, features: Features | None, token: Any) -> None:
-        self.examples, self._features, self._token = examples, features, token
+    def __init__(self, stream: IterableDataset) -> None:
+        self.examples, self._features, self._token = stream._ex_iterable, stream.features, stream._token_per_repo_id
+        self.passes: int | None = 1
+        if isinstance(self.examples, RepeatExamplesIterable):  # so that no block bridges two passes
+            self.examples, self.passes = self.examples.ex_iterable, self.examples.num_times
         self.turns, self.turn = 1, 0
 
     def split(self, count: int, index: int) -> "Source":
-        """Share ``index`` of ``count``; all of them together are these rows, each once."""
+        """One share of ``count``; all of them together are these rows, each once.
+
+        Args:
+            count: Number of shares.
+            index: Which one.
+
+        Returns:
+            The share.
+        """
         groups = gcd(count, self.examples.num_shards)
         share = self._with(self.examples.shard_data_sources(groups, index % groups, contiguous=False))
         share.turns, share.turn = self.turns * count // groups, self.turn + self.turns * (index // groups)
@@ -145,7 +217,7 @@ class Source:
     @property
     def forgets(self) -> bool:
         """Whether a state does not lead back to the same rows, since a shuffle buffer is not part of it."""
-        return any(isinstance(part, BufferShuffledExamplesIterable) for part in parts_of(self.examples))
+        return any(isinstance(part, BufferShuffledExamplesIterable) for part in _steps(self.examples))
 
     def start(self) -> Any:
         """The examples, from the first on, with a state."""

@@ -19,6 +19,7 @@ from hf_curriculum.training.copies import CopyLaw
 from hf_curriculum.training.journal import Journal
 from hf_curriculum.training.schedule import planned_fraction
 from hf_curriculum.training.stream import START, stream_quantiles, turns_warning, with_copies
+from hf_curriculum.training.stream_rows import undivided
 
 logger = logging.getLogger(__name__)
 _ENOUGH_ROWS = 4096
@@ -80,7 +81,7 @@ class StreamTraining:
         config: The curriculum.
         accelerator: That of the trainer; says how many processes read.
         workers: Workers of the loader of each process.
-        batch_size: Rows that the loader takes at once.
+        accumulation: Batches of each process in one optimiser step.
         total_batch_size: Rows of one optimiser step.
         total_steps: Steps of the training.
         seed: Seed of the draws.
@@ -96,12 +97,15 @@ class StreamTraining:
         accelerator: Accelerator,
         *,
         workers: int,
-        batch_size: int,
+        accumulation: int,
         total_batch_size: int,
         total_steps: int,
         seed: int,
     ) -> None:
-        stream = _whole(stream, accelerator)
+        stream = undivided(stream, accelerator.process_index, accelerator.num_processes)
+        # With split_batches, a batch of the loader is for all processes.
+        processes = 1 if accelerator.split_batches else accelerator.num_processes
+        batch_size = total_batch_size // (accumulation * processes)
         self.law = CopyLaw(
             stream_quantiles(stream, config.difficulty_column),
             config,
@@ -154,7 +158,11 @@ class StreamTraining:
             loader.dispatch_batches = chosen
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take the readers' states that :meth:`saved` gave; without any, the stream is read from its start."""
+        """Take the readers' states from a checkpoint; without any, the stream is read from its start.
+
+        Args:
+            saved: From :meth:`saved`.
+        """
         self._resumed = saved
 
     def begin(self, step: int) -> None:
@@ -227,30 +235,3 @@ class StreamTraining:
                 "are not distributed as its quantiles say, and the effective fraction is not the planned one.",
                 ratio,
             )
-
-
-def _whole(stream: IterableDataset, accelerator: Accelerator) -> IterableDataset:
-    """The stream for a trainer, which divides it by itself: without a division by node into the same parts."""
-    division = stream._distributed
-    if division is None:
-        return stream
-    mine = (accelerator.process_index, accelerator.num_processes)
-    undivided = IterableDataset(
-        stream._ex_iterable,
-        info=stream._info.copy(),
-        split=stream._split,
-        formatting=stream._formatting,
-        token_per_repo_id=stream._token_per_repo_id,
-    )
-    if (division.rank, division.world_size) == mine:
-        return undivided
-    if accelerator.num_processes > 1:
-        raise ValueError(
-            f"The stream is part {division.rank} of {division.world_size} (split_dataset_by_node), but this is "
-            f"process {mine[0]} of {mine[1]}. Pass the whole stream: the trainer divides it."
-        )
-    # Some process of another program trains on the rest: the part is the stream, cut as `datasets` would cut it.
-    strategy = getattr(division, "strategy", "auto")
-    if strategy == "shards" or (strategy == "auto" and undivided.num_shards % division.world_size == 0):
-        return undivided.shard(division.world_size, division.rank, contiguous=False)
-    return undivided._step(division.world_size, division.rank)

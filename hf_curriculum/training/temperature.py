@@ -85,7 +85,16 @@ class TemperatureSolver:
 
 
 def softmax(scores: FloatArray, counts: FloatArray, temperature: float) -> FloatArray:
-    """Probability of each row, where ``counts`` rows share a score. Scores start near 0."""
+    """Probability of each row, where ``counts`` rows share a score. Scores start near 0.
+
+    Args:
+        scores: At least 0, one of them 0 or near it, float64, shape ``(n,)``.
+        counts: Rows that have each score, float64, shape ``(n,)``.
+        temperature: Positive, in the unit of the scores; ``math.inf`` is uniform sampling.
+
+    Returns:
+        Probabilities, float64, shape ``(n,)``; times ``counts`` they sum to 1.
+    """
     weights = np.exp(-scores / temperature)
     return np.asarray(weights / (counts @ weights))
 

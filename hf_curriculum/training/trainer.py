@@ -138,7 +138,7 @@ class CurriculumMixin(_Base):
             self.curriculum,
             self.accelerator,
             workers=self.args.dataloader_num_workers,
-            batch_size=self._train_batch_size,
+            accumulation=self.args.gradient_accumulation_steps,
             total_batch_size=self._total_batch_size(),
             total_steps=self.args.max_steps,
             seed=self._seed(),
@@ -198,13 +198,31 @@ class CurriculumMixin(_Base):
         """Training and evaluation data without the scores: the hook of Sentence Transformers' trainers.
 
         They take every column as an input of the model. A difficulty column that is the label stays.
+
+        Args:
+            dataset: What is about to be trained or evaluated on.
+            *args: Those of the next class.
+            **kwargs: Those of the next class.
+
+        Returns:
+            What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
         self._hidden = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
         return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
-        """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers."""
+        """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers.
+
+        Args:
+            dataset: To be batched; what is not the training data is left to the next class.
+            batch_size: Rows of a batch.
+            drop_last: Whether the last batch is dropped where it is not full.
+            **kwargs: Those of the next class.
+
+        Returns:
+            The batches.
+        """
         if dataset is not self.train_dataset:
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
@@ -232,7 +250,13 @@ class CurriculumMixin(_Base):
         return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log ``logs`` as ``Trainer`` does; training logs gain the state of the curriculum."""
+        """Log ``logs`` as ``Trainer`` does; training logs gain the state of the curriculum.
+
+        Args:
+            logs: Numbers by name; those of the curriculum are added in place.
+            *args: Those of ``Trainer.log``.
+            **kwargs: Those of ``Trainer.log``.
+        """
         if self._stream is not None and "loss" in logs:
             logs |= self._stream.logs(self.state.global_step - 1)
         elif self.curriculum_sampler is not None and "loss" in logs:

@@ -12,7 +12,9 @@ from threadpoolctl import threadpool_limits
 from hf_curriculum.data import read_embeddings
 from hf_curriculum.scoring import Points, fit_space
 
-_COMPONENTS, _PERPLEXITY, _FEW = 50, 30, 10
+_COMPONENTS = 50  # that t-SNE gets of the embeddings, as scikit-learn advises
+_PERPLEXITY = 30  # neighbours that count, the usual number
+_FEW = 10  # rows of which two components are shown instead
 
 
 def map_of(
@@ -35,11 +37,11 @@ def map_of(
     Source:
         van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
     """
-    blocks, there = read_embeddings(dataset, column)
+    blocks, has_embedding = read_embeddings(dataset, column)
     points = Points.of(blocks).sample(size, seed=0)
     space = fit_space(points, record.get("standardize", True), record.get("l2_normalize", True))
     vectors = points.inside(space).all().cpu().numpy()
-    return np.flatnonzero(there)[points.rows], _flattened(vectors)
+    return np.flatnonzero(has_embedding)[points.rows], _flattened(vectors)
 
 
 def _flattened(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.data import DIFFICULTY, read_difficulty
-from hf_curriculum.training import CurriculumConfig, check_difficulty, curriculum_weights, planned_fraction
+from hf_curriculum.training import CurriculumConfig, check_difficulty, curriculum_weights, planned_curve
 from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import Content, cut, read_row, shown_column
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _ORANGE = "#2563eb", "#ea580c"
-_LARGEST = 5
+_BLUE = "#2563eb"  # of the report's curves, too
+_ORANGE = "#ea580c"  # stands out from it for the colour-blind
+_LARGEST = 5  # clusters that are shown unless they are named: more than fit a screen tell no more
 
 
 def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" = None) -> "Axes":
@@ -35,8 +36,7 @@ def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" 
     ax = ax or _new_axes()
     warmup = config.resolve_warmup(total_steps)
     steps = np.arange(total_steps + 1)
-    planned = np.where(steps < warmup, planned_fraction(steps, config, warmup), 1 - 1 / np.e)
-    ax.plot(steps, planned, color=_BLUE, linewidth=2)
+    ax.plot(steps, planned_curve(steps, config, total_steps), color=_BLUE, linewidth=2)
     if warmup < total_steps:
         ax.axvline(warmup, color="grey", linewidth=1, linestyle=":")
         ax.annotate("uniform from here", (warmup, config.initial_fraction), xytext=(4, 0), textcoords="offset points")
@@ -123,7 +123,19 @@ def draw_extremes(
     n: int = 6,
     column: str = DIFFICULTY,
 ) -> None:
-    """Draw :func:`show_extremes` on a figure or subfigure that there is."""
+    """Draw :func:`show_extremes` on a figure or subfigure that there is.
+
+    Args:
+        figure: A matplotlib figure or subfigure.
+        dataset: As for :func:`show_extremes`, like all that follows.
+        input_column: Column to show.
+        clusters: Clusters to show.
+        n: Rows on each side.
+        column: Difficulty column.
+
+    Raises:
+        ValueError: If a column or a cluster is missing, or there is nothing to show.
+    """
     shown = shown_column(dataset, input_column, column)
     if shown is None:
         raise ValueError(f"No column of images, audio, video or text to show (columns: {dataset.column_names}).")
@@ -146,10 +158,10 @@ def draw_extremes(
 def _chosen(summaries: list[ClusterSummary], clusters: Sequence[int] | None) -> list[ClusterSummary]:
     if clusters is None:
         return summaries[:_LARGEST]
-    there = {summary.cluster: summary for summary in summaries}
-    if unknown := [cluster for cluster in clusters if cluster not in there]:
-        raise ValueError(f"There are no clusters {unknown}; there are {sorted(there, key=str)}.")
-    return [there[cluster] for cluster in clusters]
+    by_number = {summary.cluster: summary for summary in summaries}
+    if unknown := [cluster for cluster in clusters if cluster not in by_number]:
+        raise ValueError(f"There are no clusters {unknown}; there are {sorted(by_number, key=str)}.")
+    return [by_number[cluster] for cluster in clusters]
 
 
 def _draw_row(ax: "Axes", content: Content) -> None:

@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from hf_curriculum._optional import require_extra
 from hf_curriculum._version import __version__
 from hf_curriculum.data import CLUSTER, EMBEDDING, part, provenance, read_clusters, read_difficulty, require_dataset
-from hf_curriculum.training import CurriculumConfig, planned_fraction
+from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.embedding_map import map_of
-from hf_curriculum.viewing.summary import ClusterSummary, preview, summarize
+from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import examples, shown_column
 
-_BINS, _POSITIONS, _DRAWN, _MAPPED, _CLUSTERS, _EXTREMES = 40, 21, 16, 2_000, 100, 4
+_BINS = 40  # of the histogram of difficulties
+_CURVE = 201  # steps on the curve of the schedule: half a per cent of the training apart
+_POSITIONS = 21  # of the slider over the training: 5 % apart
+_DRAWN = 16  # rows that a position shows
+_MAPPED = 2_000  # embeddings in the map: t-SNE of many takes long
+_CLUSTERS = 100  # that can be looked into: their pictures make the file large
+_EXTREMES = 4  # rows at each end of a cluster
 
 
 def report(
@@ -122,14 +129,12 @@ def _lines(record: dict[str, Any]) -> list[list[str]]:
 def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_steps: int) -> dict[str, Any]:
     scores = np.ma.compressed(difficulty).astype(np.float64)
     counts, edges = np.histogram(scores, _BINS)
-    warmup = config.resolve_warmup(total_steps)
-    steps = np.unique(np.linspace(0, total_steps, 201).round().astype(int))
-    planned = np.where(steps < warmup, planned_fraction(steps, config, warmup), 1 - 1 / math.e)
+    steps = np.unique(np.linspace(0, total_steps, _CURVE).round().astype(int))
     return {
         "total_steps": total_steps,
-        "warmup_steps": warmup,
+        "warmup_steps": config.resolve_warmup(total_steps),
         "steps": steps.tolist(),
-        "planned": planned.tolist(),
+        "planned": planned_curve(steps, config, total_steps).tolist(),
         "edges": edges.tolist(),
         "dataset": (counts / counts.sum()).tolist(),
         "drawn": [

@@ -1,4 +1,4 @@
-"""What a scored dataset holds: its clusters, what the schedule will draw from it, a map of its embeddings."""
+"""The clusters of a scored dataset."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,6 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from hf_curriculum.data import CLUSTER, DIFFICULTY, read_clusters, read_difficulty
-from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,9 @@ def summarize(dataset: Dataset, column: str = DIFFICULTY) -> list[ClusterSummary
         dataset: Scored. Without a ``cluster`` column, all its rows are one cluster.
         column: Its difficulty column.
 
+    Returns:
+        One summary a cluster.
+
     Raises:
         ValueError: If the difficulty column is missing or not one.
     """
@@ -47,65 +49,3 @@ def summarize(dataset: Dataset, column: str = DIFFICULTY) -> list[ClusterSummary
         for number, part in zip(numbers, parts, strict=True)
     ]
     return sorted(summaries, key=lambda summary: -summary.ranked.size)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a training step draws.
-
-    Attributes:
-        step: The optimiser step.
-        fraction: Its effective fraction.
-        temperature: In the unit of difficulty; ``inf`` once sampling is uniform.
-        mean_difficulty: Of a row drawn, as expected.
-        share: Share of the draws that falls into each bin, sums to 1.
-        rows: Some that it draws, each once.
-    """
-
-    step: int
-    fraction: float
-    temperature: float
-    mean_difficulty: float
-    share: NDArray[np.float64]
-    rows: NDArray[np.int64]
-
-
-def preview(
-    difficulty: NDArray[np.floating],
-    config: CurriculumConfig,
-    total_steps: int,
-    edges: NDArray[np.float64],
-    positions: int,
-    rows: int,
-) -> list[Drawn]:
-    """What a curriculum will draw at even distances over a training.
-
-    Args:
-        difficulty: One number a row, masked where there is none.
-        config: The curriculum.
-        total_steps: Optimiser steps of the training.
-        edges: Of the bins of difficulty.
-        positions: Number of steps, the first and the last one included.
-        rows: Draws to show of each.
-    """
-    sampler = CurriculumSampler(difficulty, config, total_batch_size=rows, total_steps=total_steps)
-    scores = np.ma.compressed(difficulty).astype(np.float64)
-    ranks = ordered(scores, config.order)
-    ranks -= ranks.min()
-    bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
-    drawn = []
-    for step in np.unique(np.linspace(0, total_steps, positions).round().astype(int)).tolist():
-        temperature = sampler.temperature(step)
-        weights = np.exp(-ranks / temperature)
-        weights /= weights.sum()
-        drawn.append(
-            Drawn(
-                step,
-                sampler.effective_fraction(step),
-                temperature,
-                float(weights @ scores),
-                np.bincount(bins, weights, edges.size - 1).astype(np.float64),
-                np.unique(sampler.indices(step)),
-            )
-        )
-    return drawn

@@ -26,7 +26,10 @@ from hf_curriculum.data import (
 
 RATE = 16_000
 """Sampling rate of sounds, Hz."""
-_SIDE, _SECONDS, _CHARACTERS, _FIELDS = 112, 3, 240, 6
+_SIDE = 112  # pixels, of the longer side of a picture
+_SECONDS = 3  # of a sound
+_CHARACTERS = 240  # of a text
+_FIELDS = 6  # other columns that are shown
 Content = Image.Image | NDArray[np.float32] | str
 """An image (of a video, its middle), the samples of a sound at :data:`RATE`, or a text."""
 
@@ -68,6 +71,9 @@ def read_row(dataset: Dataset, row: int, column: str) -> Content:
         dataset: Has the row.
         row: Its number.
         column: Of media or text, see :func:`shown_column`.
+
+    Returns:
+        The picture, sound or text.
     """
     return _read(undecoded(dataset.with_format(None).select_columns([column]), column)[row][column], dataset, column)
 
@@ -105,7 +111,15 @@ def examples(
 
 
 def cut(text: str, length: int = _CHARACTERS) -> str:
-    """The beginning of a text."""
+    """The beginning of a text.
+
+    Args:
+        text: Any.
+        length: Characters at the most. Default 240.
+
+    Returns:
+        The text, with an ellipsis where something is missing.
+    """
     return text if len(text) <= length else f"{text[:length]}…"
 
 

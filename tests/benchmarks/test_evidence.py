@@ -18,6 +18,8 @@ from benchmarks.evidence.config import Experiment, Run
 from benchmarks.evidence.run import identity, read_lines
 from benchmarks.evidence.summary import compare, estimate, steps_to_reach
 
+pytestmark = pytest.mark.costly
+
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "benchmarks" / "evidence" / "experiments"
 

@@ -18,6 +18,8 @@ from benchmarks.evidence.spectrograms import spectrograms
 from benchmarks.evidence.tasks import TASKS
 from hf_curriculum import CurriculumConfig, curriculum_weights
 
+pytestmark = pytest.mark.costly
+
 # Data
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawing import rows_of
 
 from benchmarks.evidence.data import Rows
 from benchmarks.evidence.evaluate import knn, loss, probe, quality, standardised
@@ -13,6 +14,8 @@ from benchmarks.evidence.samplers import ARMS, make_sampler
 from benchmarks.evidence.tasks import TASKS, moved
 from benchmarks.evidence.tokens import MASK, PAD, SPECIAL, VOCABULARY, learn_pieces, numbers
 from benchmarks.evidence.train import evaluation_steps, fit, learning_rate_share
+
+pytestmark = pytest.mark.costly
 
 STEPS, BATCH, ROWS = 60, 50, 2000
 DIFFICULTY = np.random.default_rng(3).beta(2, 5, ROWS).astype(np.float32)
@@ -35,7 +38,7 @@ def test_the_random_pool_has_the_size_of_easy_first_at_every_step():
 def test_the_random_pool_is_easy_first_under_one_relabelling():
     easy, pool = sampler("easy_first"), sampler("random_pool")
     warmup = range(easy.warmup_steps)
-    before, after = (np.concatenate([arm.indices(step) for step in warmup]) for arm in (easy, pool))
+    before, after = (rows_of(arm, warmup) for arm in (easy, pool))
     assert len(set(zip(before, after, strict=True))) == len(set(before)) == len(set(after))
     for step in range(easy.warmup_steps, STEPS):
         np.testing.assert_array_equal(easy.indices(step), pool.indices(step))
@@ -50,10 +53,7 @@ def test_the_random_pool_does_not_know_the_difficulty():
 
 
 def test_the_pool_is_another_for_each_seed():
-    first, second = (
-        np.bincount(np.concatenate([sampler("random_pool", seed).indices(step) for step in range(15)]), minlength=ROWS)
-        for seed in (0, 1)
-    )
+    first, second = (np.bincount(rows_of(sampler("random_pool", seed), range(15)), minlength=ROWS) for seed in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 

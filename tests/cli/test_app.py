@@ -47,6 +47,7 @@ def run(*words):
     return CliRunner().invoke(app, [*map(str, words)], prog_name="hf-curriculum")
 
 
+@pytest.mark.costly
 def test_scores_a_parquet_file_of_images(digits, tmp_path):
     digits.to_parquet(tmp_path / "digits.parquet")
     done = process(
@@ -93,6 +94,7 @@ def test_scores_an_audio_folder(clips, tmp_path):
     np.testing.assert_allclose(load_from_disk("out")["difficulty"][:], expected["difficulty"][:], atol=1e-6)
 
 
+@pytest.mark.costly
 def test_an_error_is_one_line_of_a_process_too():
     done = process("score", "nowhere.parquet", "--model", "builtin/hog", "--output", "out")
     assert (done.returncode, done.stdout) == (2, "")
@@ -331,6 +333,7 @@ def test_report_shows_a_scored_directory(digits, tmp_path):
     assert "<title>Mine</title>" in html and '"total_steps": 50, "warmup_steps": 30' in html
 
 
+@pytest.mark.costly
 def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--steps", 24)
     assert done.exit_code == 0, done.stderr

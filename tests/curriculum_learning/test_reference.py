@@ -24,6 +24,8 @@ from hf_curriculum.curriculum_learning import (
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.encoders.callable import CallableEncoder
 
+pytestmark = pytest.mark.costly
+
 ROWS = 240
 
 

@@ -3,9 +3,8 @@
 import re
 import time
 
-import nbformat
 import pytest
-from executing import NOTEBOOKS, code_cells, data_folder, execute
+from executing import NOTEBOOKS, code_cells, data_folder, execute, read
 
 SECONDS = 180
 BYTES = 1_000_000
@@ -16,7 +15,7 @@ each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path
 
 
 def outputs_of(path):
-    return [output for cell in code_cells(nbformat.read(path, as_version=4)) for output in cell.outputs]
+    return [output for cell in code_cells(read(path)) for output in cell.outputs]
 
 
 def texts_of(output):
@@ -45,19 +44,19 @@ def test_it_runs_from_top_to_bottom(path, tmp_path):
 
 @each_notebook
 def test_the_file_is_that_of_one_execution(path):
-    cells = code_cells(nbformat.read(path, as_version=4))
+    cells = code_cells(read(path))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run tests/helpers/executing.py"
 
 
 @each_notebook
 def test_it_starts_from_an_empty_environment(path):
-    first = code_cells(nbformat.read(path, as_version=4))[0]
+    first = code_cells(read(path))[0]
     assert first.source == '%pip install -q "hf-curriculum[all]"'
 
 
 @each_notebook
 def test_it_ends_with_a_picture_and_a_number(path):
-    last = code_cells(nbformat.read(path, as_version=4))[-1].outputs
+    last = code_cells(read(path))[-1].outputs
     assert any("image/png" in output.get("data", {}) for output in last)
     assert re.search(r"\d", last[-1].text)
 

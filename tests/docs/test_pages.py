@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drawing
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from datasets import Dataset
 from hub_client import client
 from hub_server import hub
 from launching import environment, launch
+from needs import needs
 from PIL import Image
 from tiny import (
     BATCH,
@@ -53,6 +55,8 @@ from hf_curriculum import (
     curriculum_weights,
 )
 
+pytestmark = pytest.mark.costly
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -86,12 +90,8 @@ def test_no_code_stands_before_the_first_heading():
 
 
 @pytest.fixture(autouse=True)
-def one_thread(tmp_path, monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # Lightning writes where it stands
-    yield
-    torch.set_num_threads(threads)
 
 
 def numbers() -> Dataset:
@@ -109,7 +109,7 @@ def rows_of(batches) -> list[int]:
 
 
 def stream(sampler, first, last) -> list[int]:
-    return np.concatenate([sampler.indices(step) for step in range(first, last)]).tolist()
+    return drawing.rows_of(sampler, range(first, last)).tolist()
 
 
 # loops.md
@@ -190,7 +190,7 @@ def test_accelerate_loop_on_two_processes(tmp_path, done):
 
 
 def lightning_names(**names):
-    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+    lightning = needs("lightning")
     names = loop_names(**names)
 
     class Module(lightning.LightningModule):
@@ -267,7 +267,7 @@ def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
 
 
 def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm):
-    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    trl = needs("trl")
     args = trl.SFTConfig(**options(tmp_path, bf16=False))
     dataset, seen = scored(text=[f"{row} a b" for row in range(ROWS)]), watch(causal_lm)
     names = {"model": causal_lm, "args": args, "scored": dataset, "tokenizer": tokenizer}
@@ -276,7 +276,7 @@ def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm
 
 
 def test_sentence_transformer_trainer_sees_the_rows_of_the_sampler(tmp_path, tiny_bert):
-    st = pytest.importorskip("sentence_transformers", reason="Sentence Transformers is not installed")
+    import sentence_transformers as st
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
@@ -485,7 +485,6 @@ def test_a_masked_autoencoder_is_told_where_its_patches_are(tmp_path):
 
 
 def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import unet
 
     torch.manual_seed(0)
@@ -499,7 +498,6 @@ def test_a_diffusion_model_learns_to_tell_the_noise(tmp_path):
 
 
 def test_a_gan_sees_the_rows_of_the_sampler(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_generation import dcgan
 
     generator, discriminator = dcgan()
@@ -522,7 +520,6 @@ def test_a_gan_sees_the_rows_of_the_sampler(tmp_path):
 
 
 def test_a_detector_is_given_the_boxes_of_its_rows(tmp_path):
-    pytest.importorskip("diffusers", reason="diffusers is not installed")
     from use_case_objects import box_of, detr
 
     def annotated(row):
@@ -599,7 +596,7 @@ def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
 from tiny import OneWeight, options, watch
 from datasets import Dataset
 from transformers import TrainingArguments
-dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(100)], "x": [row / 100 for row in range(100)]})
+dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(30)], "x": [row / 30 for row in range(30)]})
 model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
 seen = watch(model, "x")
 """
@@ -617,7 +614,7 @@ seen = watch(model, "x")
             user.run(block)
         assert user.run("answer = again['difficulty'][:] == scored['difficulty'][:]")
         assert "model.safetensors" in server.repos["models/me/news-scorer"].files()
-        user.run("scored = add_difficulty(scored, n_clusters=3)")
+        user.run("scored = add_difficulty(scored, n_clusters=1)")
         for block in blocks("sharing.md", "Private, branches, pull requests"):
             user.run(block)
         assert server.repos["datasets/me/secret"].private
@@ -649,6 +646,7 @@ def test_figures_are_those_of_the_scores(own_cache):
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path):
+    needs("sphinx")
     subprocess.run([sys.executable, "-m", "sphinx", "-W", "-q", str(DOCS), str(tmp_path)], check=True)
     page = (tmp_path / "api.html").read_text()
     for name in hf_curriculum.__all__:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Dataset, DatasetDict, Features, Value, concatenate_datasets
+from embedding import vectors_of
 from PIL import Image
 from worker_training import stream, train
 
@@ -80,10 +81,6 @@ def spoiled(request, model):
     positions = [0, 1, *range(7, 2 * len(values) + 3, 2)][: len(values)]
     path = model if model.startswith("builtin/") else request.getfixturevalue(model)
     return path, good.select_columns([column]), with_rows(good, column, values, positions), positions
-
-
-def vectors_of(dataset):
-    return dataset.with_format("numpy")["embedding"][:]
 
 
 CASES = [(model, kind) for model, (_, column) in MODELS.items() for kind in BAD if BAD[kind][0] == column]

@@ -20,8 +20,9 @@ from datasets import (
     concatenate_datasets,
     load_from_disk,
 )
-from threadpoolctl import threadpool_limits
+from embedding import vectors_of
 from transformers import AutoConfig, AutoModel, AutoTokenizer, VisionEncoderDecoderConfig, ViTConfig
+from worker_embedding import numbers
 
 from hf_curriculum import __version__, add_embeddings, provenance
 
@@ -38,13 +39,6 @@ ENCODER = pytest.mark.parametrize("name", ENCODERS)
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by waiting for a second thread than it does for them."""
-    with threadpool_limits(1):
-        yield
-
-
 @pytest.fixture
 def given(request, name):
     """Model, its dataset, length of its vectors."""
@@ -53,17 +47,9 @@ def given(request, name):
     return path, request.getfixturevalue(data), dim
 
 
-def vectors_of(dataset, column="embedding"):
-    return dataset.with_format("numpy", columns=[column])[:][column]
-
-
 def own_number(rows):
     """Embeds the text of a number as that number and its square."""
     return np.array([[float(row), float(row) ** 2] for row in rows])
-
-
-def numbers(n):
-    return Dataset.from_dict({"text": [str(i) for i in range(n)]})
 
 
 # --- the column ---------------------------------------------------------------------------------------------------
@@ -331,6 +317,7 @@ module = Module()
 """
 
 
+@pytest.mark.costly
 def test_another_interpreter_finds_the_cache(sentences, clips, tiny_bert, tiny_wav2vec2, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     sentences.save_to_disk(tmp_path / "text")

@@ -23,6 +23,8 @@ from worker_embedding import (
 
 from hf_curriculum import add_difficulty, add_embeddings
 
+pytestmark = pytest.mark.costly
+
 ROWS, SHARD = 100, 8
 OPTIONS = {"shard_size": SHARD, "batch_size": 4, "num_workers": 0}
 
@@ -80,7 +82,8 @@ def test_each_process_computes_its_share_and_the_row_that_tells_the_length(embed
 def test_parts_travel_where_each_process_has_a_cache_of_its_own(embedded):
     for rank in range(embedded.processes):
         (folder,) = (embedded.path / "cache" / str(rank) / "hf_curriculum").iterdir()
-        assert [file.name for file in sorted(folder.iterdir())] == [f"shard-{start:012d}.arrow" for start in STARTS]
+        assert list(shards(folder)) == STARTS
+        assert list(shards(folder).values()) == sorted(folder.iterdir())
 
 
 def test_processes_without_a_share_get_the_rows_of_the_others(embedded):

@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from embedding import vectors_of
 from transformers import AutoModel, AutoTokenizer
 from worker_embedding import command, environment, error, noted, numbers, result, shards, vectors
 
@@ -20,13 +21,9 @@ from hf_curriculum import add_embeddings
 ROWS, SHARD = 640, 16
 
 
-def vectors_of(dataset):
-    return dataset.with_format("numpy")["embedding"][:]
-
-
 def run(path, *calls, prefix=()):
     done = subprocess.run(
-        [*prefix, *command(calls)], env=environment(path), capture_output=True, text=True, timeout=120, check=False
+        [*prefix, *command(calls)], env=environment(path), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -100,11 +97,13 @@ def check_kills(path, count):
 
 
 def only_shards(path):
-    return [file.name for file in sorted(path.glob("cache/**/*")) if file.is_file()] == [
-        f"shard-{start:012d}.arrow" for start in range(0, ROWS, SHARD)
+    files = [file for file in path.glob("cache/**/*") if file.is_file()]
+    return sorted(files) == list(shards(path / "cache").values()) and list(shards(path / "cache")) == [
+        *range(0, ROWS, SHARD)
     ]
 
 
+@pytest.mark.costly
 def test_a_call_that_is_killed_goes_on_after_its_last_shard(ran):
     check_kills(ran / "killed", 6)
     assert only_shards(ran / "killed")
@@ -118,12 +117,14 @@ def test_a_call_that_is_killed_at_twenty_moments_goes_on_after_its_last_shard(tm
     assert only_shards(tmp_path)
 
 
+@pytest.mark.costly
 def test_two_calls_at_once_share_a_cache_in_peace(ran):
     for name in ("at-once-0", "at-once-1"):
         np.testing.assert_array_equal(result(ran / "once", name), vectors(range(ROWS)))
     assert only_shards(ran / "once")
 
 
+@pytest.mark.costly
 def test_a_full_disk_says_how_much_is_kept_and_the_next_call_goes_on(ran):
     np.testing.assert_array_equal(result(ran / "small", "again"), vectors(range(ROWS)))
     before, after = noted(ran / "small", "full"), noted(ran / "small", "again")
@@ -325,9 +326,8 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path):
     finally:
         FULL_FROM.clear()
         resource.setrlimit(resource.RLIMIT_FSIZE, room)
-    assert sorted(file.name for file in tmp_path.rglob("*.arrow")) == [
-        f"shard-{start:012d}.arrow" for start in (0, 16, 32)
-    ]
+    assert list(shards(tmp_path)) == [0, 16, 32]
+    assert len(list(tmp_path.rglob("*.arrow"))) == 3
     EMBEDDED.clear()
     embedded = add_embeddings(numbers(ROWS), wide, **options)
     assert EMBEDDED == ["0", *map(str, range(48, ROWS))]
@@ -338,8 +338,8 @@ def test_a_limit_on_the_size_of_files_is_as_a_full_disk(tmp_path):
 
 
 def workers_end():
-    """Whether the processes that this one has started end within a second."""
-    end = time.monotonic() + 1
+    """Whether the processes that this one has started end by themselves, on cores that other tests use too."""
+    end = time.monotonic() + 10
     while multiprocessing.active_children() and time.monotonic() < end:
         time.sleep(0.01)
     return multiprocessing.active_children() == []

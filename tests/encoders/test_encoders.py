@@ -12,7 +12,6 @@ from embedding import encoder
 from PIL import Image as PILImage
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from threadpoolctl import threadpool_limits
 from transformers import (
     AutoFeatureExtractor,
     AutoImageProcessor,
@@ -40,13 +39,6 @@ TEXTS = [
     "A late goal decided the match in front of a full stadium.",
     "Café, naïve, 東京",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by waiting for a second thread than it does for them."""
-    with threadpool_limits(1):
-        yield
 
 
 # --- references: the transformers model called by hand, one row at a time, so that nothing is padded ---------------

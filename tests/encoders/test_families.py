@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, Features, Image, List, Value, Video
-from embedding import encoder
+from embedding import encoder, vectors_of
 from families import (
     FAMILIES,
     SENTENCES,
@@ -34,7 +34,6 @@ from families import (
 from PIL import Image as PILImage
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from threadpoolctl import threadpool_limits
 from transformers import (
     AutoFeatureExtractor,
     AutoModel,
@@ -48,18 +47,7 @@ from hf_curriculum.data.media import read_audio, read_image, read_video
 from hf_curriculum.data.splits import as_dataset
 from hf_curriculum.encoders.resolve import Options, load_encoder
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small lose more by waiting for a second thread than it does for them."""
-    with threadpool_limits(1):
-        yield
-
-
-def vectors_of(dataset):
-    return dataset.with_format("numpy", columns=["embedding"])[:]["embedding"]
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 # --- a family on disk, by hand, and as the library has it ---------------------------------------------------------

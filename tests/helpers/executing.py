@@ -12,10 +12,10 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-import nbformat
 from hub_server import TOKEN, hub
-from nbclient import NotebookClient
+from needs import needs
 
+nbclient, nbformat = needs("nbclient"), needs("nbformat")
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -26,12 +26,16 @@ def execute(path, folder):
     Raises:
         CellExecutionError: With the traceback of the cell that failed.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     with hub() if "hub" in path.name else nullcontext() as server:
         resources = {"metadata": {"path": str(folder)}}
-        client = NotebookClient(notebook, resources=resources, timeout=600, record_timing=False)
+        client = nbclient.NotebookClient(notebook, resources=resources, timeout=600, record_timing=False)
         client.execute(env=environment(folder, server))
     return clean(notebook)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
 
 
 def environment(folder, server=None):

@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -563,11 +563,15 @@ def raw_inputs(modality, dataset):
     return dataset["text"][:]
 
 
+@lru_cache(maxsize=1)  # the poolings of a family follow each other
+def loaded(modality, name, path):
+    return FAMILIES[modality][name].model.from_pretrained(path).eval(), AUTO[modality].from_pretrained(path)
+
+
 @torch.no_grad()
 def by_hand(modality, name, path, rows, call):
     """What ``call`` makes of each row alone."""
-    model = FAMILIES[modality][name].model.from_pretrained(path).eval()
-    processor = AUTO[modality].from_pretrained(path)
+    model, processor = loaded(modality, name, path)
     options = {"return_tensors": "pt"}
     if modality == "audio":
         options |= {"sampling_rate": 16_000}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, skip_first_batches
 from datasets import Dataset
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from needs import needs
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -16,11 +16,13 @@ from use_case_training import BATCH, CUT, Batch, Recipe, Trained, WithRows, plan
 
 from hf_curriculum import CurriculumTrainer
 
+diffusers = needs("diffusers")
+
 
 class DiffusionTrainer(CurriculumTrainer):
     """The UNet predicts the noise that was added to a picture."""
 
-    scheduler = DDPMScheduler(num_train_timesteps=100)
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=100)
 
     def compute_loss(self, model: nn.Module, inputs: Batch, **kwargs: Any) -> torch.Tensor:
         clean = inputs["pixel_values"]
@@ -28,8 +30,8 @@ class DiffusionTrainer(CurriculumTrainer):
         return F.mse_loss(model(self.scheduler.add_noise(clean, noise, times), times).sample, noise)
 
 
-def unet(**settings: Any) -> UNet2DModel:
-    return UNet2DModel(
+def unet(**settings: Any) -> nn.Module:
+    return diffusers.UNet2DModel(
         sample_size=SIDE,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -52,7 +54,7 @@ class VAETrainer(CurriculumTrainer):
 
 
 def vae(_: Dataset) -> Recipe:
-    model = AutoencoderKL(
+    model = diffusers.AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,

@@ -4,6 +4,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from datasets import Dataset
+from needs import needs
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -13,16 +14,17 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tiny import VOCABULARY, llama_config, word_tokenizer
 from transformers import BertConfig, BertForMaskedLM, BertModel, DataCollatorForLanguageModeling, LlamaForCausalLM
-from trl import SFTConfig, SFTTrainer
 from use_case_images import SMALL
 from use_case_training import Batch, Recipe, Rows
 
 from hf_curriculum import CurriculumMixin
 
+trl = needs("trl")
+
 BERT = {**SMALL, "vocab_size": len(VOCABULARY)}
 
 
-class MySFTTrainer(CurriculumMixin, SFTTrainer): ...
+class MySFTTrainer(CurriculumMixin, trl.SFTTrainer): ...
 
 
 class MySentenceTransformerTrainer(CurriculumMixin, SentenceTransformerTrainer): ...
@@ -50,7 +52,7 @@ def causal_lm(_: Dataset) -> Recipe:
 def sft(_: Dataset) -> Recipe:
     return Recipe(
         LlamaForCausalLM(llama_config()),
-        arguments=SFTConfig,
+        arguments=trl.SFTConfig,
         settings={"bf16": False},
         others={"processing_class": word_tokenizer()},
     )

@@ -38,5 +38,5 @@ if __name__ == "__main__":
     for name, options in RUNS.items():
         scored = add_difficulty(rows(), **options)
         columns = {column: np.array(scored[column][:]) for column in SCORES}
-        share = len(Points.of([np.zeros((len(scored), 1))], shared=True).own)
+        share = len(Points.of([np.zeros((len(scored), 1))], shared=True).share)
         np.savez(f"{sys.argv[1]}/{name}-{RANK}.npz", share=share, **columns)

@@ -74,11 +74,12 @@ class Follow(TrainerCallback):
         return control
 
 
-def scored(rows=ROWS, seed=0) -> Dataset:
+def scored(rows=ROWS, seed=0, **columns) -> Dataset:
     """Rows that know their number, with difficulties, and with lengths that are used if one groups by length."""
     rng = np.random.default_rng(seed)
     difficulty = rng.beta(2, 3, rows).astype(np.float32)
-    return Dataset.from_dict({"row": range(rows), "difficulty": difficulty, "length": rng.integers(1, 50, rows)})
+    numbers = {"row": range(rows), "difficulty": difficulty, "length": rng.integers(1, 50, rows)}
+    return Dataset.from_dict(numbers | columns)
 
 
 def read_global_generators(batch):

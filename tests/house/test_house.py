@@ -10,18 +10,19 @@ import hf_curriculum
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 
-GROUND = ["_version", "_optional", "processes"]
+GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
     "data": ["columns", "quantiles", "splits", "record", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
-    "embedding": ["forward", "prefetch", "shards", "embedder", "embed"],
+    "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
         "points",
         "kmeans",
         "difficulty",
         "prototypes",
+        "scorer_config",
         "scorer_files",
         "model_card",
         "pretrained",
@@ -34,6 +35,7 @@ HOUSE = {
         "temperature",
         "schedule",
         "permutation",
+        "draws",
         "lengths",
         "sampler",
         "copies",
@@ -45,7 +47,7 @@ HOUSE = {
         "checkpoint",
         "trainer",
     ],
-    "viewing": ["thumbnails", "summary", "embedding_map", "plots", "report_page"],
+    "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "weights_file", "reference"],

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.cluster import MiniBatchKMeans
 
 from hf_curriculum import DifficultyScorer, __version__
-from hf_curriculum.scoring import scorer_files as stored
+from hf_curriculum.scoring import scorer_config
 
 ROWS, DIM = 90, 6
 FORMS = {"text": np.array(["cat", "dog", "\u0111"]), "number": np.array([3, 1, -2]), "truth": np.array([True, False])}
@@ -138,6 +138,31 @@ def test_a_save_replaces_another_even_the_one_it_was_loaded_from(tmp_path):
     assert_same_scores(second, DifficultyScorer.from_pretrained(tmp_path))
     assert_same_scores(first, loaded, "text")
     assert "| Prototypes | 8 |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_save_that_breaks_off_leaves_no_scorer_of_two_halves(tmp_path, monkeypatch):
+    saved(tmp_path)
+    second = DifficultyScorer(3).fit(cloud(seed=3), labels("text"))  # its files have the shapes of the first
+
+    def fail(number):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        second.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    refused(tmp_path, "has no config.json, so no scorer is stored there", FileNotFoundError)
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_save_does_not_write_through_a_link(tmp_path, name):
+    _, first = saved(tmp_path / "first")
+    whole = (first / name).read_bytes()
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / name).symlink_to(first / name)  # as the cache of the Hub links to its blobs
+    DifficultyScorer(5).fit(cloud(seed=3)).save_pretrained(tmp_path / "second")
+    assert (first / name).read_bytes() == whole
 
 
 # --- what is on disk ----------------------------------------------------------------------------------------------
@@ -304,7 +329,7 @@ def changed(folder, **fields):
 
 
 def test_the_fields_below_are_all_that_there_are():
-    assert set(FIELDS) == set(stored._FIELDS)
+    assert set(FIELDS) == set(scorer_config._FIELDS)
 
 
 @pytest.mark.parametrize("name", FIELDS)

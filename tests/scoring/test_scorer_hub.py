@@ -8,6 +8,8 @@ import pytest
 from hub_client import environment
 from hub_server import Repo, hub
 
+pytestmark = pytest.mark.costly
+
 SCRIPT = """
 import json
 import numpy as np

@@ -8,6 +8,7 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Image, Value, Video
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
+from sklearn.cluster import MiniBatchKMeans
 
 from hf_curriculum import DifficultyScorer, add_difficulty, provenance
 from hf_curriculum.data.columns import add_columns
@@ -85,6 +86,12 @@ def test_it_names_the_encoder_the_choice_of_k_and_the_classes(sentences, tiny_be
     assert found["Clustered inside each class of"] == "label"
     assert found["Number of clusters"] == "lowest Davies-Bouldin index in each class"
     assert found["Difficulty"].startswith("rank")
+
+
+def test_it_says_that_clusters_coincide():
+    dataset = Dataset.from_dict({"embedding": [[1.0, 2.0]] * 20})
+    scored = add_difficulty(dataset, scorer=DifficultyScorer(clusterer=MiniBatchKMeans(2, n_init=1)))
+    assert facts(section(scored))["Davies-Bouldin index"] == "inf"
 
 
 def test_the_call_scores_the_same_again(sentences, tiny_bert):

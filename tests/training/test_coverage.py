@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from drawing import rows_of
 
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.coverage import Coverage
@@ -33,7 +34,7 @@ def test_measured_is_the_share_of_rows_seen_and_planned_the_expected_one(steps, 
     coverage = Coverage(sampler)
     coverage.advance(steps // 2)
     coverage.advance(steps)
-    seen = np.unique(np.concatenate([sampler.indices(step) for step in range(steps)]))
+    seen = np.unique(rows_of(sampler, range(steps)))
     assert coverage.measured == seen.size / 500
     difficulty = np.random.default_rng(1).beta(2, 3, 500)[unscored:]
     assert coverage.planned == pytest.approx(planned(sampler, difficulty, steps), abs=1e-5)
@@ -87,6 +88,6 @@ def test_many_rows_are_measured_on_a_sample():
     coverage = Coverage(sampler)
     for steps in (10, 50, 110):
         coverage.advance(steps)
-        seen = np.unique(np.concatenate([sampler.indices(step) for step in range(steps)])).size / 300_000
+        seen = np.unique(rows_of(sampler, range(steps))).size / 300_000
         assert coverage.measured == pytest.approx(seen, abs=4 * 0.002)
     assert len(json.dumps(coverage.state())) < 12_000

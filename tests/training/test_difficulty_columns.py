@@ -17,14 +17,6 @@ from hf_curriculum.data.columns import read_difficulty
 UNIFORM = 1 - 1 / math.e
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def rows_with(values, column="difficulty") -> Dataset:
     return Dataset.from_dict({"x": [row / len(values) for row in range(len(values))], column: values})
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from drawing import rows_of
 
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.lengths import group_by_length
@@ -18,10 +19,6 @@ def pair(batch=16, micro=8, total_steps=None, warmup=50):
         CurriculumSampler(DIFFICULTY, config, **options),
         CurriculumSampler(DIFFICULTY, config, lengths=LENGTHS, micro_batch_size=micro, **options),
     )
-
-
-def rows_of(sampler, steps):
-    return np.concatenate([sampler.indices(step) for step in steps])
 
 
 def padding(rows, batch):
@@ -64,7 +61,8 @@ def test_the_longest_batch_comes_first():
 
 
 def test_the_order_of_the_batches_is_random():
-    means = [LENGTHS[pair()[1].indices(step)].mean() for step in range(32, 320)]
+    _, grouped = pair()
+    means = [LENGTHS[grouped.indices(step)].mean() for step in range(32, 320)]
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.25
 
 

@@ -5,8 +5,11 @@ Every text is unique, so the token ids that reach the model tell the row.
 
 import numpy as np
 import pytest
+import sentence_transformers
 import torch
 from datasets import Dataset
+from drawing import rows_of
+from needs import needs
 from tiny import (
     BATCH,
     ROWS,
@@ -35,13 +38,7 @@ from transformers import (
 
 from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler, add_difficulty
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # models of this size only lose by more
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.costly
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,7 @@ def reference(dataset, **settings) -> CurriculumSampler:
 
 
 def expected(sampler) -> list[int]:
-    return np.concatenate([sampler.indices(step) for step in range(STEPS)]).tolist()
+    return rows_of(sampler, range(STEPS)).tolist()
 
 
 def assert_easy_first(rows, dataset):
@@ -115,7 +112,9 @@ def test_a_next_class_that_chooses_the_rows_itself_is_named():
     class Further(Sorted):
         pass
 
-    with pytest.raises(TypeError, match=r"cannot stand in front of .*test_family\..*Sorted, which chooses the rows"):
+    with pytest.raises(
+        TypeError, match=r"cannot stand in front of .*other_trainers\..*Sorted, which chooses the rows"
+    ):
 
         class SortedCurriculum(CurriculumMixin, Further):
             pass
@@ -174,7 +173,7 @@ def test_a_trainer_that_wraps_the_loader_keeps_its_curriculum(tmp_path):
 
 @pytest.fixture
 def trl():
-    return pytest.importorskip("trl", reason="TRL is not installed")
+    return needs("trl")
 
 
 @pytest.fixture
@@ -329,7 +328,7 @@ DIGITS = ["red", "green", "blue", "cat", "dog", "bird", "small", "large"]
 
 @pytest.fixture
 def st():
-    return pytest.importorskip("sentence_transformers", reason="Sentence Transformers is not installed")
+    return sentence_transformers
 
 
 def octal(row) -> str:

@@ -2,11 +2,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from drawing import independence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from hf_curriculum.training.permutation import shuffled
+from hf_curriculum.training.permutation import shuffled, walk
 
 ARRAY_SIZES = [*range(1, 51), 65535, 65536]
 CIPHER_SIZES = [65537, 100003, 1 << 17, (1 << 17) + 1]
@@ -86,6 +87,7 @@ def test_row_at_a_position_is_uniform_over_passes(n, vary):
         assert independence(rows[:, left] * 5 // n, rows[:, right] * 5 // n) > ALPHA
 
 
+@pytest.mark.costly
 def test_position_of_a_row_is_uniform_over_passes():
     n, passes = 65537, 1000
     positions = [np.flatnonzero(np.isin(whole_pass(n, epoch=epoch), [0, 40000, n - 1])) for epoch in range(passes)]
@@ -119,7 +121,10 @@ def test_passes_are_independent_of_each_other(n, other):
     assert independence(rows * 12 // n, others * 12 // n) > ALPHA
 
 
-def independence(left, right):
-    table = np.zeros((left.max() + 1, right.max() + 1), np.int64)
-    np.add.at(table, (left, right), 1)
-    return stats.chi2_contingency(table, correction=False).pvalue
+@pytest.mark.parametrize("n", [1, 7, 50, 65537])
+def test_a_walk_goes_from_pass_to_pass_and_any_part_of_it_can_be_had(n):
+    passes = np.concatenate([whole_pass(n, seed=3, epoch=epoch) for epoch in range(4)])
+    for start, size in [(0, 4 * n), (0, 0), (n, 0), (n - 1, 2), (n // 2, 2 * n), (3 * n, n), (2 * n - 1, 1)]:
+        rows = walk(start, size, n, 3)
+        assert rows.dtype == np.int64
+        np.testing.assert_array_equal(rows, passes[start : start + size])

@@ -33,6 +33,8 @@ from worker_training import (
 
 from hf_curriculum import CurriculumSampler, CurriculumTrainer
 
+pytestmark = pytest.mark.costly
+
 STOP = 17  # of 40 steps, 13 an epoch, 20 of warm-up: inside an epoch that is not the first, and inside the warm-up
 
 

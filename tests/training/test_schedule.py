@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_curriculum.training.config import CurriculumConfig
-from hf_curriculum.training.schedule import curriculum_weights, effective_fraction, planned_fraction, solve_temperature
+from hf_curriculum.training.schedule import (
+    curriculum_weights,
+    effective_fraction,
+    planned_curve,
+    planned_fraction,
+    row_weights,
+    solve_temperature,
+)
 
 UNIFORM = 1 - 1 / math.e
 TOLERANCE = 1e-6
@@ -91,7 +98,7 @@ def test_effective_fraction_is_the_sum_over_rows(difficulty, relative):
 
 
 @FAMILY
-@pytest.mark.parametrize("n", [100_000, 1_000_000])
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 def test_effective_fraction_is_the_sum_over_many_rows(family, n):
     difficulty = make(family, n)
     for temperature in (0.01, 0.3, 10):
@@ -125,14 +132,14 @@ def test_solved_temperature_gives_the_fraction_or_the_documented_limit(difficult
 
 
 @FAMILY
-@pytest.mark.parametrize("n", [100_000, 1_000_000])
+@pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 def test_solved_temperature_gives_the_fraction_for_many_rows(family, n):
     difficulty = make(family, n)
     for fraction in (1 / n, 1e-3, 0.1, 0.15, 0.3, 0.6, UNIFORM):
         assert_solved(difficulty, fraction)
 
 
-@pytest.mark.parametrize("n", [2, 100, 10_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("n", [2, 100, 10_000, 100_000, pytest.param(1_000_000, marks=pytest.mark.costly)])
 @pytest.mark.parametrize("easy", [1, 2, 0.01, 0.5])
 def test_solved_temperature_gives_the_fraction_where_rows_have_two_values(n, easy):
     difficulty = np.ones(n)
@@ -346,3 +353,28 @@ def test_negative_step_is_refused():
 def test_share_of_the_training_needs_total_steps():
     with pytest.raises(ValueError, match=r"warmup_steps=0\.5 is a share .*pass total_steps"):
         curriculum_weights([0.1, 0.2], 0, CurriculumConfig())
+
+
+# --- the whole training -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warmup, total, steps", [(10, None, 10), (0.5, 30, 15), (1.0, 30, 30)])
+def test_the_curve_of_a_training_is_the_schedule_and_then_that_of_uniform_sampling(warmup, total, steps):
+    config = CurriculumConfig(initial_fraction=0.2, final_fraction=0.5, warmup_steps=warmup, schedule="linear")
+    curve = planned_curve(np.arange(40), config, total)
+    np.testing.assert_allclose(curve[:steps], 0.2 + 0.3 * np.arange(steps) / steps)
+    np.testing.assert_array_equal(curve[steps:], 1 - 1 / np.e)
+    assert planned_curve(steps - 1, config, total) == curve[steps - 1]
+
+
+def test_the_curve_of_a_share_needs_the_length_of_the_training():
+    with pytest.raises(ValueError, match="pass total_steps"):
+        planned_curve(0, CurriculumConfig(warmup_steps=0.5))
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-3, 0.7, 1e6, np.inf])
+def test_the_weights_of_rows_are_their_softmax(temperature):
+    difficulty = np.array([0.0, 0.1, 0.1, 2.0, 50.0])
+    weights = row_weights(difficulty, temperature)
+    np.testing.assert_allclose(weights, softmax(difficulty, temperature), rtol=1e-12)
+    assert weights.sum() == pytest.approx(1)

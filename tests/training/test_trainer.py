@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from drawing import rows_of
 from scipy.stats import chisquare
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from worker_training import arguments
+from worker_training import ROWS, arguments, scored
 
 from hf_curriculum import (
     CurriculumConfig,
@@ -19,8 +20,6 @@ from hf_curriculum import (
     curriculum_weights,
     effective_fraction,
 )
-
-ROWS = 100
 
 
 class Recorder(torch.nn.Module):
@@ -35,11 +34,6 @@ class Recorder(torch.nn.Module):
         if self.training:
             self.batches.append(row.tolist())
         return {"loss": ((self.weight - row / ROWS) ** 2).mean()}
-
-
-def scored(rows=ROWS, seed=0, **columns) -> Dataset:
-    difficulty = np.random.default_rng(seed).beta(2, 3, rows).astype(np.float32)
-    return Dataset.from_dict({"row": list(range(rows)), "difficulty": difficulty, **columns})
 
 
 def train(path, dataset=None, curriculum=None, resume=None, callbacks=None, **options):
@@ -69,7 +63,7 @@ def test_trains_easy_first_without_any_other_argument(tmp_path):
 def test_the_model_sees_the_stream_of_the_sampler(tmp_path):
     trainer = train(tmp_path, gradient_accumulation_steps=2, dataloader_num_workers=2)
     reference = CurriculumSampler(trainer.train_dataset["difficulty"][:], total_batch_size=16, total_steps=40, seed=7)
-    expected = np.concatenate([reference.indices(step) for step in range(40)])
+    expected = rows_of(reference, range(40))
     assert stream(trainer) == expected.tolist()
 
 
@@ -127,7 +121,7 @@ def test_every_field_of_the_config_takes_effect(tmp_path, changed, value):
     assert stream(changed_run) != stream(train(tmp_path, dataset))
     column = dataset[config.difficulty_column][:]
     reference = CurriculumSampler(column, config, total_batch_size=8, total_steps=40, seed=7)
-    assert stream(changed_run) == np.concatenate([reference.indices(step) for step in range(40)]).tolist()
+    assert stream(changed_run) == rows_of(reference, range(40)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -159,18 +153,19 @@ class StopAt(TrainerCallback):
         return control
 
 
+@pytest.fixture(scope="module", params=[0, 2], ids=lambda workers: f"workers{workers}")
+def uncut(request, tmp_path_factory):
+    """Options of a training, and its stream where nothing stops it."""
+    options = {"gradient_accumulation_steps": 2, "dataloader_num_workers": request.param}
+    return options, stream(train(tmp_path_factory.mktemp("whole"), **options))
+
+
 @pytest.mark.parametrize("stop", [3, 13, 20, 29], ids=lambda step: f"step{step}")
-@pytest.mark.parametrize("workers", [0, 2], ids=lambda n: f"workers{n}")
-def test_a_resumed_run_continues_the_stream(tmp_path, stop, workers):
-    options = {
-        "gradient_accumulation_steps": 2,
-        "save_strategy": "steps",
-        "save_steps": 1,
-        "dataloader_num_workers": workers,
-    }
-    whole = stream(train(tmp_path / "whole", gradient_accumulation_steps=2, dataloader_num_workers=workers))
-    first = train(tmp_path / "cut", callbacks=[StopAt(stop)], **options)
-    second = train(tmp_path / "cut", resume=True, **options)
+def test_a_resumed_run_continues_the_stream(tmp_path, uncut, stop):
+    options, whole = uncut
+    options = options | {"save_strategy": "steps", "save_steps": stop}
+    first = train(tmp_path, callbacks=[StopAt(stop)], **options)
+    second = train(tmp_path, resume=True, **options)
     assert len(stream(first)) == stop * 16
     assert stream(first) + stream(second) == whole
     assert [log["step"] for log in second.state.log_history if "loss" in log] == list(range(5, 41, 5))

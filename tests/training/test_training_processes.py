@@ -24,6 +24,8 @@ from worker_training import (
     train,
 )
 
+pytestmark = pytest.mark.costly
+
 BATCH = 12  # rows of a step, on any number of processes
 DISPATCH, SPLIT = {"dispatch_batches": True}, {"split_batches": True}
 RUNS = {  # options, and how often a step accumulates

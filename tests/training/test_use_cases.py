@@ -9,6 +9,8 @@ from use_case_data import scored
 from use_case_training import CUT, STEPS, planned
 from use_cases import README, TABLE, USE_CASES, UseCase, table
 
+pytestmark = pytest.mark.costly
+
 
 def parameter(case: UseCase):
     missing = case.requires is not None and find_spec(case.requires) is None

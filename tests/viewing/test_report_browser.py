@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 from datasets import Dataset
-from playwright.sync_api import expect, sync_playwright
+from needs import needs
 
 from hf_curriculum import CurriculumConfig, add_difficulty, report
 
+playwright = needs("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
 LAPTOP = {"viewport": {"width": 1280, "height": 800}}
@@ -20,8 +21,8 @@ HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window
 def chromium():
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     assert path, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -50,11 +51,6 @@ def visit(chromium):
 
 
 @pytest.fixture(scope="module")
-def scored(digits):
-    return add_difficulty(digits, "builtin/hog", cluster_range=(4, 7))
-
-
-@pytest.fixture(scope="module")
 def page(scored, tmp_path_factory):
     config = CurriculumConfig(warmup_steps=30)
     return report(scored, tmp_path_factory.mktemp("page") / "report.html", curriculum=config, total_steps=40)
@@ -77,9 +73,9 @@ def trace(tab, plot, number):
 def test_all_plots_are_drawn_and_all_sections_can_be_reached(page, scored, visit):
     tab = visit(page)
     for plot in ("difficulty", "schedule", "sizes", "curve", "map"):
-        expect(tab.locator(f"#{plot}-plot .main-svg").first).to_be_visible()
+        playwright.expect(tab.locator(f"#{plot}-plot .main-svg").first).to_be_visible()
     for link in tab.locator("nav a").all():
-        expect(tab.locator(link.get_attribute("href"))).to_have_count(1)
+        playwright.expect(tab.locator(link.get_attribute("href"))).to_have_count(1)
     assert tab.locator("#map-plot .point").count() == len(scored)
     assert tab.locator("#sizes-plot .point").count() == len(np.unique(scored["cluster"]))
     assert tab.locator("#extremes .cluster").count() == len(np.unique(scored["cluster"]))
@@ -146,7 +142,7 @@ def test_pointing_at_a_row_shows_it(page, scored, visit):
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    expect(tab.locator("#preview img")).to_be_visible()
+    playwright.expect(tab.locator("#preview img")).to_be_visible()
     cells = dict(
         zip(tab.locator("#preview th").all_inner_texts(), tab.locator("#preview td").all_inner_texts(), strict=True)
     )
@@ -167,7 +163,7 @@ def test_arrow_keys_go_from_row_to_row_in_their_direction(page, visit):
         tab.keyboard.press(key)
         after = [places[0] for places in trace(tab, "map-plot", 1)]
         assert after == before or sign * (after[axis] - before[axis]) > 0  # there may be none in this direction
-    expect(tab.locator("#preview td").first).to_be_visible()
+    playwright.expect(tab.locator("#preview td").first).to_be_visible()
 
 
 def test_the_map_is_coloured_by_cluster_or_by_difficulty(page, scored, visit):
@@ -188,7 +184,7 @@ def test_a_chosen_cluster_comes_into_view(page, visit):
     tab = visit(page)
     last = tab.locator("#jump option").last.get_attribute("value")
     tab.locator("#jump").select_option(last)
-    expect(tab.locator(f"#{last}")).to_be_in_viewport()
+    playwright.expect(tab.locator(f"#{last}")).to_be_in_viewport()
     assert tab.evaluate("document.activeElement.id") == last
 
 

@@ -7,7 +7,8 @@ from sklearn.manifold import trustworthiness
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, effective_fraction
 from hf_curriculum.viewing.embedding_map import map_of
-from hf_curriculum.viewing.summary import preview, summarize
+from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.summary import summarize
 
 # --- clusters -----------------------------------------------------------------------------------------------------
 

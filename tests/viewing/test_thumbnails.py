@@ -3,6 +3,7 @@
 import base64
 import io
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -127,7 +128,6 @@ def test_reading_a_row_gives_its_image(feature):
 
 
 def test_a_video_file_shows_its_middle(tmp_path):
-    av = pytest.importorskip("av")
     path = str(tmp_path / "clip.mp4")
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=10)

@@ -1,0 +1,196 @@
+"""The embedding of one column, shard by shard: cached, resumed, divided among processes."""
+
+import logging
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from accelerate.utils import gather_object
+from datasets import Dataset, Features
+from datasets.fingerprint import Hasher, generate_random_fingerprint, get_temporary_cache_files_directory
+from datasets.utils.tqdm import tqdm
+
+from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.embedding.forward import Forward
+from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
+from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
+from hf_curriculum.embedding.shards import ShardFolder
+from hf_curriculum.processes import agree, this_process
+
+logger = logging.getLogger(__name__)
+
+_SHARD_SIZE = 2048
+_SHARDS = 256  # at the most: datasets takes seconds to append a column of 1,000 files, with the square of their number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How the work is done; none of it changes the vectors. See :func:`hf_curriculum.add_embeddings`."""
+
+    batch_size: int = 64
+    shard_size: int | None = None
+    num_workers: int | None = None
+    on_error: str = "raise"
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}.")
+        if self.on_error not in ("raise", "null"):
+            raise ValueError(f"on_error must be 'raise' or 'null', got {self.on_error!r}.")
+
+
+class ColumnJob:
+    """Embeds one column of one dataset; each shard is one ``Dataset.map``.
+
+    Args:
+        dataset: Has the column.
+        column: Column to embed.
+        forward: Embeds prepared rows.
+        work: How the work is done.
+
+    Raises:
+        ValueError: If no row can be embedded, or with ``on_error="raise"`` the first one cannot.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, forward: Forward, work: Work) -> None:
+        self.rows = undecoded(dataset.with_format(None).select_columns([column]), column)
+        self.column, self.forward, self.work = column, forward, work
+        self.embedder = RowEmbedder(forward, column, work.on_error)
+        self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
+        self._probe()
+        features = Features({EMBEDDING: self.embedder.feature})
+        decisive = [self.rows._fingerprint, forward.encoder.identity(), features.to_dict(), self.shard_size]
+        self.folder = ShardFolder(
+            _shard_path(decisive, work.cache_dir),
+            list(range(0, len(dataset), self.shard_size)),
+            features,
+            nulls=work.on_error == "null",
+        )
+
+    def run(self) -> Dataset:
+        """The vectors as column ``"embedding"``, null where a row has none; every process returns the same.
+
+        Raises:
+            ValueError: With ``on_error="raise"``, if a row cannot be embedded.
+            OSError: If the disk is full.
+            RuntimeError: If a worker or another process fails.
+        """
+        self._compute(self.folder.missing_everywhere())
+        self.folder.share()
+        self.folder.sweep()
+        embedded = self.folder.read()
+        null = embedded.data.column(EMBEDDING).is_null().to_numpy()
+        if null.any():
+            self._report(np.flatnonzero(null))
+        return embedded
+
+    def _compute(self, todo: list[int]) -> None:
+        """Finish these shards; each process takes one at a time, and all go on together or not at all."""
+        state = this_process()
+        rank, processes = state.process_index, state.num_processes
+        ranges = [window for start in todo[rank::processes] for window in self._ranges(start)]
+        windows = load_windows(self._windows(ranges), self._num_workers(), self.forward.device.type == "cuda")
+        bar = tqdm(
+            total=sum(stop - start for start, stop in ranges),
+            desc=f"Embedding {self.column}",
+            unit=" rows",
+            disable=not todo or rank > 0,
+        )
+        with closing(windows), bar:
+            ahead = zip(ranges, windows, strict=False)
+
+            def embed(positions: list[int]) -> pa.Array:
+                """Vectors of as many rows as ``positions`` has, the next ones."""
+                parts: list[pa.Array] = []
+                while sum(map(len, parts)) < len(positions):
+                    (start, stop), window = next(ahead)
+                    parts.append(self.embedder.embed(window, range(start, stop)))
+                    bar.update(stop - start)
+                return pa.concat_arrays(parts)
+
+            for turn in range(0, len(todo), processes):
+                with agree(f"embedding column {self.column!r}"), worker_death_explained(self.column):
+                    for start in todo[turn : turn + processes][rank : rank + 1]:  # the last turn may have none
+                        count = min(self.shard_size, len(self.rows) - start)
+                        self.folder.write(start, count, self._window_size, embed)
+        self._warn_of_cuts(sum(gather_object([self.embedder.truncated])), todo)
+
+    def _warn_of_cuts(self, truncated: int, todo: list[int]) -> None:
+        rows = sum(stop - first for start in todo for first, stop in self._ranges(start))
+        if truncated and this_process().is_main_process:
+            logger.warning(
+                "%d of %d rows (%.1f %%) are longer than the model takes and were cut; long_inputs='mean' averages "
+                "over all of their parts.",
+                truncated,
+                rows,
+                100 * truncated / rows,
+            )
+
+    def _probe(self) -> None:
+        """Embed the first row that can be read, which tells the length of a vector."""
+        for row in range(len(self.rows)):
+            self.embedder.embed(self._windows([(row, row + 1)])[0], [row])
+            if self.embedder.dim is not None:
+                self.embedder.truncated = 0  # the row will be counted when it is embedded
+                return
+        raise self._error_of_all()
+
+    def _report(self, rows: np.ndarray) -> None:
+        """Say which rows have no embedding."""
+        if rows.size == len(self.rows):
+            raise self._error_of_all()
+        if this_process().is_main_process:
+            logger.warning(
+                "%d of %d rows of column %r have no embedding; the first is row %d: %s. Once they are mended, "
+                "on_error='raise' embeds them.",
+                rows.size,
+                len(self.rows),
+                self.column,
+                rows[0],
+                self._cause(int(rows[0])),
+            )
+
+    def _error_of_all(self) -> ValueError:
+        return ValueError(f"No row of column {self.column!r} can be embedded; row 0: {self._cause(0)}.")
+
+    def _cause(self, row: int) -> str:
+        return self._windows([(row, row + 1)])[0].bad.get(0, NOT_FINITE)
+
+    def _windows(self, ranges: list[tuple[int, int]]) -> Windows:
+        return Windows(self.rows, self.column, self.forward.encoder, self.work.batch_size, ranges)
+
+    @property
+    def _window_size(self) -> int:
+        """Rows that are best prepared together."""
+        return self.work.batch_size * max(1, self.forward.encoder.window // self.work.batch_size)
+
+    def _ranges(self, start: int) -> list[tuple[int, int]]:
+        """The windows of a shard."""
+        stop = min(start + self.shard_size, len(self.rows))
+        return [(first, min(first + self._window_size, stop)) for first in range(start, stop, self._window_size)]
+
+    def _num_workers(self) -> int:
+        if self.work.num_workers is not None:
+            return self.work.num_workers
+        beside_model = self.forward.encoder.model is not None and self.forward.device.type == "cpu"
+        return 0 if beside_model or len(self.rows) < self.work.batch_size else min(8, os.cpu_count() or 1)
+
+
+def _shard_path(decisive: list[Any], cache_dir: str | None) -> Path:
+    """Folder of the shards whose vectors these things decide."""
+    temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
+    try:
+        key = Hasher.hash(decisive)
+    except Exception as error:
+        logger.warning("The vectors are not kept for later calls, since the model cannot be hashed: %s.", error)
+        return temporary / generate_random_fingerprint()
+    if cache_dir is None and not datasets.is_caching_enabled():
+        return temporary / key
+    return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key
