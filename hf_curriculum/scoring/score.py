@@ -168,6 +168,7 @@ def _add_scores(
         "seed": scorer.seed,
         "repeats": scorer.repeats,
         "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
+        "quantiles": scorer.quantiles_,
         "version": __version__,
     }
     columns = {

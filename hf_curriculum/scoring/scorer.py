@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, difficulty_quantiles, require_finite
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
@@ -19,6 +19,7 @@ from hf_curriculum.scoring.prototypes import Prototypes
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
+_SAMPLE = 1 << 16  # rows whose difficulties say how all are distributed
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class DifficultyScorer(Shareable):
             ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
             ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
             mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels).
+            with labels). ``quantiles_`` say how difficulties are distributed, which a curriculum on a stream needs.
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -174,6 +175,9 @@ class DifficultyScorer(Shareable):
             prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        sample = self._scores(points.select(some), None if classes is None else classes[some])
+        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
@@ -200,7 +204,9 @@ class DifficultyScorer(Shareable):
             )
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
-        points = points.inside(self.space_)
+        return self._scores(points.inside(self.space_), classes)
+
+    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
         first, *others = self.prototypes_
         cluster, distance = first.nearest(points, classes)
         beyond = count_outside(distance, cluster, first.quantiles)
@@ -250,6 +256,7 @@ class DifficultyScorer(Shareable):
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
             trained_on=self.trained_on_,
+            difficulty_quantiles=self.quantiles_,
         )
 
     @classmethod
@@ -259,6 +266,7 @@ class DifficultyScorer(Shareable):
         scorer.space_ = stored.space
         scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
         scorer.trained_on_ = stored.trained_on
+        scorer.quantiles_ = stored.difficulty_quantiles
         return scorer
 
     @property

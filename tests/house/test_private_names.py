@@ -85,7 +85,7 @@ PRIVATE = {
         ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
     ),
     "_init_state_dict": (
-        {"training/stream.py"},
+        {"training/stream.py", "training/stream_rows.py"},
         "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
         ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
     ),

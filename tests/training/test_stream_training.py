@@ -12,7 +12,7 @@ from datasets.distributed import split_dataset_by_node
 from transformers import Trainer
 from worker_training import NotingModel, arguments, end, logged, scored, stream, train
 
-from hf_curriculum import CurriculumConfig, CurriculumTrainer
+from hf_curriculum import CurriculumConfig, CurriculumTrainer, DifficultyScorer, Embedder, add_difficulty, provenance
 from hf_curriculum.data import difficulty_quantiles, score_features
 
 ROWS, STEPS, STOP = 600, 120, 47
@@ -167,6 +167,35 @@ def test_the_quantiles_of_the_provenance_are_taken(tmp_path, caplog):
     trainer = train(tmp_path, dataset=known.to_iterable_dataset(1), max_steps=STEPS)
     assert "first" not in caplog.text
     assert trainer._stream.law.quantiles.tolist() == difficulty_quantiles(DIFFICULTY)
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    rng = np.random.default_rng(3)
+    return (rng.normal(size=(20, 8))[rng.integers(0, 20, 3000)] + 0.3 * rng.normal(size=(3000, 8))).astype(np.float32)
+
+
+def test_the_scorer_and_the_provenance_say_how_difficulties_are_distributed(vectors, tmp_path):
+    scorer = DifficultyScorer(n_clusters=10)
+    dataset = Dataset.from_dict({"row": range(3000), "embedding": vectors})
+    difficulty = np.array(add_difficulty(dataset, scorer=scorer)["difficulty"][:])
+    assert scorer.quantiles_ == difficulty_quantiles(difficulty)
+    record = provenance(add_difficulty(dataset, scorer=scorer))
+    assert record["quantiles"] == scorer.quantiles_ and len(json.dumps(record["quantiles"])) < 4000
+    scorer.save_pretrained(tmp_path)
+    assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ == scorer.quantiles_
+
+
+def test_a_stream_that_is_scored_on_the_way(vectors, tmp_path, caplog):
+    dataset = Dataset.from_dict({"row": range(3000), "x": vectors})
+    scorer = DifficultyScorer(n_clusters=10).fit(vectors)
+    embedder = Embedder(lambda rows: np.array(rows), input_column="x")
+    stream = dataset.to_iterable_dataset(2).map(embedder, batched=True).map(scorer, batched=True)
+    trainer = train(tmp_path, dataset=stream, max_steps=STEPS)
+    assert trainer._stream.law.quantiles.tolist() == scorer.quantiles_ and "first" not in caplog.text
+    difficulty = scorer.score(vectors).difficulty
+    rows = rows_of(tmp_path)
+    assert difficulty[rows[:20]].mean() < 0.7 * difficulty.mean()
 
 
 def test_drifting_difficulties_are_told(tmp_path, caplog):
