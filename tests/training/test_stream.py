@@ -7,8 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from datasets import Dataset, Features, IterableDataset, Value, interleave_datasets, load_dataset
+from datasets import Dataset, Features, Image, IterableDataset, Value, interleave_datasets, load_dataset
 from datasets.distributed import split_dataset_by_node
+from PIL import Image as PILImage
 from scipy import stats
 from torch.utils.data import DataLoader
 
@@ -261,6 +262,22 @@ def test_the_columns_and_features_stay():
     drawn = curriculum(stream_of())
     assert drawn.features == stream_of().features
     assert next(iter(drawn.with_format("torch")))["difficulty"].dtype.is_floating_point
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_only_rows_that_come_out_are_decoded(threads, monkeypatch, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 4, 4, 3), np.uint8)
+    images = Dataset.from_dict({"image": list(map(PILImage.fromarray, pixels)), "difficulty": DIFFICULTY[:600]})
+    images.cast_column("image", Image()).to_parquet(str(tmp_path / "images.parquet"))
+    stream = load_dataset("parquet", data_files=str(tmp_path / "images.parquet"), split="train", streaming=True)
+    stream = stream.decode(num_threads=threads) if threads else stream
+    decoded, decode = [], Image.decode_example
+    monkeypatch.setattr(Image, "decode_example", lambda *args, **kwargs: decoded.append(1) or decode(*args, **kwargs))
+    config = CurriculumConfig(initial_fraction=0.15, final_fraction=0.15, warmup_steps=10_000)
+    drawn = list(curriculum(stream, config))
+    assert len(decoded) == len(drawn) > 400
+    by_difficulty = {float(difficulty): image for difficulty, image in zip(DIFFICULTY, pixels, strict=False)}
+    assert all((np.array(row["image"]) == by_difficulty[row["difficulty"]]).all() for row in drawn)
 
 
 def test_an_endless_stream():
