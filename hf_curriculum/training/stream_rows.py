@@ -112,13 +112,20 @@ class _TableRows:
 
     def take(self, positions: Any) -> Iterator[dict[str, Any]]:
         """The rows at these positions, a dictionary for each."""
-        features = self._features
         for start in range(0, len(positions), _PAGE):  # so that Python objects of a page are held, not of all rows
             columns = PythonFormatter().format_batch(self._table.take(pa.array(positions[start : start + _PAGE])))
-            names = list(columns)
-            for values in zip(*columns.values(), strict=True):
-                row = dict(zip(names, values, strict=True))
-                yield features.decode_example(row, token_per_repo_id=self._token) if features else row
+            names = tuple(columns)
+            rows = (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
+            yield from map(self._decoded, rows) if self._needs_decoding else rows
+
+    @property
+    def _needs_decoding(self) -> bool:
+        return self._features is not None and any(self._features._column_requires_decoding.values())
+
+    def _decoded(self, row: dict[str, Any]) -> dict[str, Any]:
+        assert self._features is not None
+        decoded: dict[str, Any] = self._features.decode_example(row, token_per_repo_id=self._token)
+        return decoded
 
 
 class _DictRows:

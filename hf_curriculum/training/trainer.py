@@ -47,6 +47,10 @@ class CurriculumMixin(_Base):
     distinct rows drawn since the start of the training, ``curriculum/distinct_fraction`` as measured,
     ``curriculum/planned_distinct_fraction`` as the schedule expects it.
 
+    A stream (``datasets.IterableDataset``) is read as often as ``max_steps`` needs, and its rows are handed on as
+    often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
+    read so far, and ``curriculum/rows_read`` and ``curriculum/rows_per_row_read`` are logged too.
+
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
     curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
 
@@ -55,12 +59,13 @@ class CurriculumMixin(_Base):
         allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
 
     Attributes:
-        curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
+        curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``, and on a
+            stream.
 
     Raises:
-        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
-            has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
-            batches without a sampler.
+        TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``; where the class
+            is defined, if the next class has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts,
+            if that class builds its batches without a sampler.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
             for another order of rows, or to pack them.
     """

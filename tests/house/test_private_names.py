@@ -99,6 +99,11 @@ PRIVATE = {
         "datasets.IterableDataset: gives access to media of private repositories; handed on as it is",
         ["training/test_stream.py::test_a_stream_of_any_kind"],
     ),
+    "_column_requires_decoding": (
+        {"training/stream_rows.py"},
+        "datasets.Features: whether there are media; to decode rows without any would halve the rows a second",
+        ["training/test_stream.py::test_only_rows_that_come_out_are_decoded"],
+    ),
     "_distributed": (
         {"training/stream_rows.py"},
         "datasets.IterableDataset: what split_dataset_by_node did to it",
