@@ -7,15 +7,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Features
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, difficulty_quantiles, require_finite
+from hf_curriculum._version import __version__
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    EMBEDDING,
+    difficulty_quantiles,
+    require_finite,
+    score_features,
+)
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.scorer_config import plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
@@ -246,6 +257,47 @@ class DifficultyScorer(Shareable):
                 for i, value in zip(embedded, getattr(scores, name), strict=True):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
+
+    def record(self, embedding: Mapping[str, Any], label_column: str | None = None) -> dict[str, Any]:
+        """How it scores: the provenance of a difficulty column.
+
+        Args:
+            embedding: Provenance of the embeddings; empty where it is not known.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The record, see :func:`hf_curriculum.provenance`.
+        """
+        self._require_fitted()
+        return {
+            "embedding": dict(embedding),
+            "n_clusters": self.n_clusters_,
+            "options": {"n_clusters": self.n_clusters, "cluster_range": self.cluster_range},
+            "outliers": self.outliers_,
+            "davies_bouldin": plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve": {str(k): plain_index(index) for k, index in self.davies_bouldin_curve_.items()},
+            "label_column": label_column,
+            "normalize": self.normalize,
+            "standardize": self.standardize,
+            "l2_normalize": self.l2_normalize,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "quantiles": self.quantiles_,
+            "version": __version__,
+        }
+
+    def features(self, features: Features, label_column: str | None = None) -> Features:
+        """Features for ``stream.map(scorer, batched=True, features=...)``, with provenance.
+
+        Args:
+            features: Those of the stream.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The same, and those of the scores.
+        """
+        return Features({**features, **score_features(self.record(self.trained_on_ or {}, label_column))})
 
     def _stored(self) -> StoredScorer:
         self._require_fitted()

@@ -3,17 +3,28 @@
 import json
 import logging
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
 from datasets.distributed import split_dataset_by_node
 from transformers import Trainer
 from worker_training import NotingModel, arguments, end, logged, scored, stream, train
 
-from hf_curriculum import CurriculumConfig, CurriculumTrainer, DifficultyScorer, Embedder, add_difficulty, provenance
+from hf_curriculum import (
+    CurriculumConfig,
+    CurriculumTrainer,
+    DifficultyScorer,
+    Embedder,
+    add_difficulty,
+    curriculum_stream,
+    provenance,
+)
 from hf_curriculum.data import difficulty_quantiles, score_features
+
+pytestmark = pytest.mark.costly
 
 ROWS, STEPS, STOP = 600, 120, 47
 DIFFICULTY = np.array(scored(ROWS)["difficulty"][:])
@@ -198,6 +209,21 @@ def test_a_stream_that_is_scored_on_the_way(vectors, tmp_path, caplog):
     assert difficulty[rows[:20]].mean() < 0.7 * difficulty.mean()
 
 
+def test_a_scored_stream_is_written_with_its_provenance(vectors, tmp_path, caplog):
+    dataset = Dataset.from_dict({"row": range(3000), "embedding": vectors}).cast(
+        Features({"row": Value("int64"), "embedding": List(Value("float32"), length=8)})
+    )
+    scorer = DifficultyScorer(n_clusters=10).fit(vectors, trained_on={"model_id": "me/encoder"})
+    plain = dataset.to_iterable_dataset(2)
+    scored_stream = plain.map(scorer, batched=True, features=scorer.features(plain.features))
+    scored_stream.to_parquet(str(tmp_path / "scored.parquet"))
+    read = load_dataset("parquet", data_files=str(tmp_path / "scored.parquet"), split="train", streaming=True)
+    assert provenance(read)["embedding"] == {"model_id": "me/encoder"}
+    assert provenance(read) == provenance(scored_stream) == scorer.record({"model_id": "me/encoder"})
+    trainer = train(tmp_path / "run", dataset=read, max_steps=20)
+    assert trainer._stream.law.quantiles.tolist() == scorer.quantiles_ and "first" not in caplog.text
+
+
 def test_drifting_difficulties_are_told(tmp_path, caplog):
     difficulty = np.r_[DIFFICULTY, np.full(9000, 0.9, np.float32)]
     dataset = Dataset.from_dict({"row": range(len(difficulty)), "difficulty": difficulty})
@@ -266,3 +292,36 @@ def test_it_is_quiet(tmp_path, caplog):
         dataset = scored(ROWS).cast_column("difficulty", features["difficulty"]).to_iterable_dataset(4)
         train(tmp_path, dataset=dataset, max_steps=STEPS)
     assert not [record for record in caplog.records if record.name.startswith("hf_curriculum")]
+
+
+class StatefulLoaders(CurriculumTrainer):
+    """A trainer whose accelerator makes loaders with a state."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.accelerator.dataloader_config.use_stateful_dataloader = True
+
+
+@pytest.mark.skipif(find_spec("torchdata") is None, reason="torchdata is not installed")
+def test_a_stateful_loader_of_accelerate(tmp_path, whole, cut):
+    trainer = train(tmp_path, resume=str(cut), trainer_class=StatefulLoaders, **OPTIONS)
+    assert type(trainer.callback_handler.train_dataloader.base_dataloader).__name__ == "StatefulDataLoader"
+    assert stream(tmp_path) == {step: rows for step, rows in stream(whole[0]).items() if step >= STOP}
+
+
+@pytest.mark.skipif(find_spec("torchdata") is None, reason="torchdata is not installed")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_loader_in_a_loop(workers):
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader():
+        drawn = curriculum_stream(scored(ROWS).to_iterable_dataset(4), total_batch_size=8, total_steps=75)
+        return StatefulDataLoader(drawn, batch_size=8, num_workers=workers)
+
+    batches = [batch["row"].tolist() for batch in loader()]
+    begun = loader()
+    rows = iter(begun)
+    head = [next(rows)["row"].tolist() for _ in range(23)]
+    resumed = loader()
+    resumed.load_state_dict(begun.state_dict())
+    assert head + [batch["row"].tolist() for batch in resumed] == batches
