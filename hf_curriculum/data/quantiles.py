@@ -38,7 +38,10 @@ def spread_quantiles(quantiles: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: If they are not.
     """
-    values = np.asarray(quantiles, dtype=np.float64)
+    try:
+        values = np.asarray(quantiles, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
     if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all() or (np.diff(values) < 0).any():
         raise ValueError(
             f"quantiles must be at least two finite numbers in ascending order, got {quantiles!r:.80}. Take them from "

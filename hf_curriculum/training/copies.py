@@ -47,8 +47,8 @@ class CopyLaw:
         for name, count in (("total_batch_size", total_batch_size), ("block_size", block_size)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}.")
+        points = spread_quantiles(quantiles)
         self.quantiles = np.asarray(quantiles, dtype=np.float64)
-        points = spread_quantiles(self.quantiles)
         self._lowest, self._highest = points[0], points[-1]
         self.config = config
         self.total_batch_size = total_batch_size

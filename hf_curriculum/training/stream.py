@@ -165,7 +165,7 @@ def require_difficulty(stream: IterableDataset, column: str) -> None:
         raise ValueError(f"Column {column!r} holds {getattr(kind, 'dtype', kind)}, not numbers.")
 
 
-def stream_quantiles(stream: IterableDataset, column: str) -> list[float]:
+def stream_quantiles(stream: IterableDataset, column: str) -> ArrayLike:
     """Quantiles of a stream's difficulties, from the column's provenance, the scorer that made it, or the first rows.
 
     Args:
@@ -179,10 +179,10 @@ def stream_quantiles(stream: IterableDataset, column: str) -> list[float]:
         ValueError: If the column is missing, null in all of the first rows, or has a value that cannot rank.
     """
     if stream.features is not None and (kept := provenance(stream, column).get("quantiles")):
-        return list(kept)
+        return kept
     for step in steps_of(stream):
         if kept := getattr(getattr(step, "function", None), "quantiles_", None):
-            return list(kept)
+            return kept
     reading = Reading(Source(stream), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")

@@ -16,7 +16,6 @@ from datasets.iterable_dataset import (
     RepeatExamplesIterable,
     StepExamplesIterable,
     _BaseExamplesIterable,
-    shift_ex_examples_rngs,
 )
 
 _PAGE = 256
@@ -85,6 +84,12 @@ def _steps(examples: Any) -> Iterator[Any]:
     yield examples
     for part in [*getattr(examples, "ex_iterables", []), *filter(None, [getattr(examples, "ex_iterable", None)])]:
         yield from _steps(part)
+
+
+def _other_generators(examples: Any, value: int) -> Any:
+    """The same steps, shuffle buffers with other random numbers, where this version of ``datasets`` can."""
+    shift = getattr(iterable_dataset, "shift_ex_examples_rngs", None)
+    return examples if shift is None else shift(examples, value)
 
 
 class _TableRows:
@@ -200,7 +205,7 @@ class Source:
             examples = self.examples.shuffle_data_sources(np.random.default_rng(seed))
         except _FIXED_ORDER:
             examples = self.examples
-        return self._with(shift_ex_examples_rngs(examples, seed % 2**16))
+        return self._with(_other_generators(examples, seed % 2**16))
 
     def resharded(self) -> "Source":
         """The same rows, in as many shards as the files allow."""

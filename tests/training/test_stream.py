@@ -462,10 +462,14 @@ def test_a_share_of_the_training_needs_its_length():
         curriculum(total_steps=None)
 
 
-@pytest.mark.parametrize("quantiles", [[1, 0], [0.5], [0, math.nan], [[0, 1]], "abc"])
+@pytest.mark.parametrize("quantiles", [[1, 0], [0.5], [0, math.nan], [[0, 1]], "abc", {"0": 1}, [None, 1]])
 def test_quantiles_must_ascend(quantiles):
-    with pytest.raises(ValueError):
+    message = "quantiles must be at least two finite numbers in ascending order"
+    with pytest.raises(ValueError, match=message):
         curriculum(quantiles=quantiles)
+    column = Value("float32", id=json.dumps({"quantiles": str(quantiles)}))  # of another tool
+    with pytest.raises(ValueError, match=message):
+        curriculum(stream_of().cast_column("difficulty", column), quantiles=None)
 
 
 def test_a_stream_that_ends_in_the_warmup_is_told(caplog):
