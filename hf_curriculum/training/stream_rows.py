@@ -5,6 +5,7 @@ from itertools import islice
 from math import gcd
 from typing import Any, TypeAlias
 
+import datasets
 import numpy as np
 import pyarrow as pa
 from datasets import Features, IterableDataset, iterable_dataset
@@ -19,6 +20,7 @@ from datasets.iterable_dataset import (
 )
 
 _PAGE = 256
+_EXACT_STATES = int(datasets.__version__.split(".")[0]) > 4  # those of `map` and `filter`
 _FIXED_ORDER = getattr(iterable_dataset, "DataSourcesShufflingDisallowed", ())  # of datasets 5, after skip and take
 
 
@@ -228,7 +230,9 @@ class Source:
 
     @property
     def forgets(self) -> bool:
-        """Whether a state does not lead back to the same rows, since a shuffle buffer is not part of it."""
+        """Whether a state does not lead back to the same rows: a shuffle buffer is not part of it."""
+        if not self.is_table and not _EXACT_STATES:
+            return True
         return any(isinstance(part, BufferShuffledExamplesIterable) for part in _steps(self.examples))
 
     def start(self) -> Any:

@@ -61,6 +61,13 @@ def assert_is_a_curriculum(path, processes):
     assert max(late.values()) <= 2 and len(late) > 0.6 * sum(late.values())  # two passes, if readers begin again
 
 
+@pytest.mark.costly
+def test_three_shards_on_two_processes(tmp_path):
+    errors = run_all([options_of({"shards": 3}, 2, tmp_path)], 2)
+    assert_is_a_curriculum(tmp_path, 2)
+    assert errors.count("cannot be shared out evenly to 2 readers") == 1  # by process 0 alone
+
+
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def trained(request, tmp_path_factory):
     path, processes = tmp_path_factory.mktemp("streams"), request.param
