@@ -1,10 +1,13 @@
 """From what a user types on the command line to a dataset."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
+
+from hf_curriculum.data import require_name
 
 _BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
 
@@ -25,10 +28,10 @@ def load(name: str, split: str | None, config: str | None = None) -> Dataset | D
     Raises:
         ValueError: If the file type is unknown, a file is damaged, or the split or the dataset does not exist.
     """
-    path = Path(name)
-    if path.is_file():
-        return _load_file(path, split)
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+    require_name(name, "The name of the dataset")
+    if os.path.isfile(name):  # unlike Path, it bears any name
+        return _load_file(Path(name), split)
+    if any(os.path.isfile(os.path.join(name, known)) for known in ("dataset_dict.json", "state.json")):
         return _pick(load_from_disk(name), split)
     try:
         return load_dataset(name, config, split=split)
@@ -50,11 +53,16 @@ def require_output(output: Path, source: str) -> None:
         source: What is read: a file, a directory or the name of a dataset of the Hub.
 
     Raises:
-        ValueError: If it is a file, or the source itself.
+        ValueError: If it is a file, or the source itself, or no directory can have this name.
     """
+    require_name(str(output), "--output")
+    try:
+        output.exists()
+    except OSError as error:
+        raise ValueError(f"--output cannot be a directory: {error}.") from error
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; name a directory.")
-    if output.exists() and Path(source).exists() and output.samefile(source):
+    if output.exists() and os.path.exists(source) and output.samefile(source):
         raise ValueError(f"--output {output} is the dataset that is read; name another directory.")
 
 

@@ -14,6 +14,9 @@ from .columns import read_embeddings as read_embeddings
 from .columns import read_labels as read_labels
 from .columns import require_column as require_column
 from .columns import require_finite as require_finite
+from .fields import encoder_fields as encoder_fields
+from .fields import require_name as require_name
+from .fields import without_folders as without_folders
 from .media import MODALITIES as MODALITIES
 from .media import BadRow as BadRow
 from .media import modality_of as modality_of

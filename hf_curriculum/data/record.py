@@ -11,6 +11,7 @@ from datasets import (
 )
 
 from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, require_column
+from hf_curriculum.data.fields import encoder_fields, score_fields
 
 
 def embedding_feature(dim: int, record: Mapping[str, Any]) -> List:
@@ -46,7 +47,8 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
         column: ``"difficulty"`` (default) or ``"embedding"``.
 
     Returns:
-        The record; empty for a column that this library did not write.
+        The record; empty for a column that this library did not write. A field that is not of the type that this
+        library writes, since somebody edited it, is left out.
 
     Raises:
         ValueError: If the column is missing.
@@ -58,12 +60,12 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
     """
     require_column(dataset, column)
     feature = dataset.features[column]
-    text = getattr(feature.feature if isinstance(feature, List) else feature, "id", None)
+    item, fields = (feature.feature, encoder_fields) if isinstance(feature, List) else (feature, score_fields)
+    text = getattr(item, "id", None)
     try:
-        record = json.loads(text) if isinstance(text, str) else {}
-    except json.JSONDecodeError:  # another tool's id
+        return fields(json.loads(text) if isinstance(text, str) else {})
+    except (ValueError, RecursionError):  # another tool's id
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def part(record: Mapping[str, Any], name: str) -> dict[str, Any]:

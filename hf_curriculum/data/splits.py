@@ -89,10 +89,38 @@ def require_dataset(dataset: object) -> None:
             "passes: stream.map(Embedder(model_id), batched=True).map(scorer, batched=True)."
         )
     if not isinstance(dataset, Dataset):
-        hint = f" Pass one split, e.g. dataset[{next(iter(dataset))!r}]." if isinstance(dataset, DatasetDict) else ""
-        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{hint}")
+        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{_way_to_one(dataset)}")
     if len(dataset) == 0:
         raise ValueError("The dataset has no rows. Did an earlier `dataset.filter(...)` remove all of them?")
+
+
+_WAYS = {
+    "DataFrame": "Dataset.from_pandas(df), or Dataset.from_polars(df)",
+    "LazyFrame": "Dataset.from_polars(frame.collect())",
+    "Table": "Dataset(table), for one of pyarrow",
+    "str": "load_dataset(name), load_from_disk(folder) or, of a file, Dataset.from_parquet, from_json or from_csv",
+    "Path": "load_from_disk(folder) or, of a file, Dataset.from_parquet, from_json or from_csv",
+    "list": "Dataset.from_list(rows) of dictionaries, or Dataset.from_dict({'text': texts})",
+    "dict": "Dataset.from_dict(columns)",
+    "ndarray": "Dataset.from_dict({'embedding': array})",
+    "Tensor": "Dataset.from_dict({'embedding': tensor.numpy()})",
+    "DataLoader": "loader.dataset",
+    "IterableDataset": "Dataset.from_list(list(rows))",
+    "generator": "Dataset.from_generator(function)",
+    "NoneType": "load_dataset(name); a function that changes a dataset returns it",
+}
+
+
+def _way_to_one(dataset: object) -> str:
+    """What makes a dataset of what was given instead."""
+    if isinstance(dataset, DatasetDict):
+        return f" Pass one split, e.g. dataset[{next(iter(dataset), 'train')!r}]."
+    kinds = [kind.__name__ for kind in type(dataset).__mro__]
+    kinds += ["Path"] if isinstance(dataset, os.PathLike) else []
+    if isinstance(dataset, dict) and any(isinstance(value, Dataset) for value in dataset.values()):
+        return " Make one of these splits: DatasetDict(splits)."
+    way = next((_WAYS[kind] for kind in kinds if kind in _WAYS), None)
+    return f" Make one: {way}." if way else ""
 
 
 def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:

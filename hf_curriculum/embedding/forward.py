@@ -39,7 +39,7 @@ class Forward:
         dtype: Name of the precision.
 
     Raises:
-        ValueError: If ``dtype`` is unknown.
+        ValueError: If ``dtype`` is unknown, or the model has weights that are nowhere.
     """
 
     def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
@@ -51,7 +51,7 @@ class Forward:
             dtype = "float32" if self.device.type == "cpu" else half
         self.dtype = dtype
         self._limit: int | None = None
-        if encoder.model is not None:
+        if encoder.model is not None and not _is_placed(encoder.model):
             encoder.model.to(self.device)
 
     @torch.inference_mode()
@@ -104,6 +104,19 @@ class Forward:
         if isinstance(inputs, np.ndarray):
             inputs = torch.from_numpy(inputs)
         return inputs.to(self.device, non_blocking=True) if isinstance(inputs, torch.Tensor) else inputs
+
+
+def _is_placed(model: torch.nn.Module) -> bool:
+    """Whether hooks of Accelerate bring weights and inputs together, as under ``device_map`` and offload."""
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        return True
+    empty = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if empty:
+        raise ValueError(
+            f"The weights of {type(model).__name__} are on the meta device, which holds no numbers ({empty[0]} and "
+            f"{len(empty) - 1} more): load them first."
+        )
+    return False
 
 
 def _size(inputs: Any) -> int:

@@ -1,7 +1,9 @@
 """What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,6 +112,22 @@ def weights_of(model: torch.nn.Module) -> dict[str, str]:
         name: Hasher.hash_bytes([tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data])
         for name, tensor in model.state_dict().items()
     }
+
+
+def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
+    """What the record of vectors says of the model; it is made public, and the path of a folder tells who made it.
+
+    Args:
+        model_id: Id of the Hub, or a folder here.
+        model: What encodes.
+
+    Returns:
+        ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
+        its name and knows it again elsewhere.
+    """
+    if not os.path.isdir(model_id):  # unlike Path, it bears any name
+        return {"model_id": model_id}
+    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(weights_of(model))}
 
 
 def module_of(model: torch.nn.Module, layer: str, argument: str = "layer") -> torch.nn.Module:

@@ -51,7 +51,7 @@ class TextEncoder(HubEncoder):
         if len(self.tokenizer) <= len(self.tokenizer.all_special_ids):  # transformers 5 makes one up
             raise OSError("there is no tokenizer")
         if self.tokenizer.pad_token is None:  # GPT-2 and its kind; masked, so that any token will do
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
         self.tokenizer_state = Hasher.hash(_state(self.tokenizer))  # before calls of it set its truncation
         limits = [_UNLIMITED, self.tokenizer.model_max_length, _positions(model), modules and modules.max_length]
         self.max_length = min(limit for limit in limits if limit and limit > 0)

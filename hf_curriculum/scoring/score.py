@@ -1,7 +1,10 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
+import inspect
 import logging
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from hf_curriculum.data import (
     EMBEDDING,
     add_columns,
     as_dataset,
+    encoder_fields,
     fit_split,
     provenance,
     read_embeddings,
@@ -80,6 +84,7 @@ def add_difficulty(
         >>> add_difficulty(dataset, n_clusters=2).column_names
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
+    _check_options(embedding_options)
     if scorer is None:
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
     elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
@@ -112,6 +117,19 @@ def add_difficulty(
     return rejoined(scored, dataset)
 
 
+def _check_options(given: Collection[str]) -> None:
+    """Raise if an option is none of ours; before anything is done, and with the one that was meant."""
+    own, embedding = (inspect.signature(function).parameters for function in (add_difficulty, add_embeddings))
+    known = (own.keys() | embedding.keys()) - {"dataset", "output_column", "embedding_options"}
+    for name in given:
+        if name == "output_column":
+            raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
+
+
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
     """Raise if the rows cannot be fitted or scored, before any is embedded."""
     reference = fit_split(splits)
@@ -130,12 +148,16 @@ def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray
 
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
     """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
-    if not trained_on or not encoder:
+    fitted = encoder_fields(trained_on)
+    if not fitted or not encoder:
         return
+    names = (fitted.keys() | encoder.keys()) - _NOT_THE_ENCODER
+    if fitted.get("weights") and encoder.get("weights"):
+        names -= {"model_id"}  # of a local model its folder, which may move
     differing = [
-        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
-        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
-        if trained_on.get(name) != encoder.get(name)
+        f"{name} was {reprlib.repr(fitted.get(name))} and is {reprlib.repr(encoder.get(name))}"
+        for name in sorted(names)
+        if fitted.get(name) != encoder.get(name)
     ]
     if differing:
         raise ValueError(

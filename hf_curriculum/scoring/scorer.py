@@ -20,6 +20,7 @@ from hf_curriculum.data import (
     difficulty_quantiles,
     require_finite,
     score_features,
+    without_folders,
 )
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
@@ -282,7 +283,7 @@ class DifficultyScorer(Shareable):
             "l2_normalize": self.l2_normalize,
             "seed": self.seed,
             "repeats": self.repeats,
-            "clusterer": None if self.clusterer is None else repr(self.clusterer),
+            "clusterer": None if self.clusterer is None else without_folders(repr(self.clusterer)),
             "quantiles": self.quantiles_,
             "version": __version__,
         }
@@ -303,7 +304,7 @@ class DifficultyScorer(Shareable):
         self._require_fitted()
         return StoredScorer(
             options={name: getattr(self, name) for name in OPTIONS},
-            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            clusterer=None if self.clusterer is None else without_folders(repr(self.clusterer)),
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,

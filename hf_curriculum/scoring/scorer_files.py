@@ -1,6 +1,7 @@
 """A fitted scorer as two files: its arrays in safetensors, the rest in JSON; no pickle is written or read."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hf_curriculum._version import __version__
+from hf_curriculum.data import require_name
 from hf_curriculum.files import appears_whole
 from hf_curriculum.scoring.difficulty import KNOTS
 from hf_curriculum.scoring.points import Space
@@ -106,8 +108,10 @@ def locate(source: str | Path, **options: Any) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such repository can be had.
+        ValueError: If it can be the name of neither.
     """
-    if Path(source).is_dir():
+    require_name(str(source), "The name of the scorer")
+    if os.path.isdir(source):  # unlike Path, it bears any name
         return Path(source)
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, TENSORS], **options))

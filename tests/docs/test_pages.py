@@ -373,6 +373,12 @@ def test_an_encoder_of_ones_own_embeds_undecoded_images_and_rows(digits):
     assert names["embedded"]["embedding"][:] == [[0, 2, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
 
 
+def test_the_function_of_a_batch(sentences, tiny_bert):
+    names = {"dataset": sentences, "model_id": tiny_bert}
+    execute("embedding.md", "As a function of a batch", names)
+    assert names["embedded"]["embedding"][:] == [row["embedding"].tolist() for row in names["stream"]]
+
+
 def test_rows_that_cannot_be_embedded_have_no_difficulty(tiny_bert):
     texts = ["red cat", None, "blue dog", " ", "green bird"]
     names = {"damaged": Dataset.from_dict({"text": texts}), "model_id": tiny_bert, "add_difficulty": add_difficulty}

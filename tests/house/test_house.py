@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "quantiles", "splits", "record", "media"],
+    "data": ["columns", "quantiles", "splits", "fields", "record", "opening", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
     "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
@@ -50,7 +50,7 @@ HOUSE = {
     "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
-    "curriculum_learning": ["features", "weights_file", "reference"],
+    "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
 """The wings from the first floor up, and the files of each from its own ground floor up."""
 

@@ -494,3 +494,30 @@ def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", length) + whole[8:])
     refused(tmp_path, "model.safetensors is not a whole safetensors file")
+
+
+# --- links, and records of strangers --------------------------------------------------------------------------------
+
+
+def test_no_link_that_lies_in_wait_is_followed(tmp_path):
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    folder = tmp_path / "scorer"
+    folder.mkdir()
+    for name in ("model.safetensors.part", "model.safetensors", "config.json", "config.json.part"):
+        (folder / name).symlink_to(treasure)
+    DifficultyScorer(2).fit(cloud()).save_pretrained(folder)
+    assert treasure.read_text() == "mine"
+    assert DifficultyScorer.from_pretrained(folder).n_clusters_ == 2
+
+
+@pytest.mark.parametrize("depth", [30, 100, 600, 100_000])
+def test_a_record_that_nests_deeply_is_refused_or_can_be_saved_again(tmp_path, depth):
+    DifficultyScorer(2).fit(cloud(), trained_on={"mark": 1}).save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"mark": 1', '"mark": ' + "[" * depth + "]" * depth))
+    if depth == 30:
+        DifficultyScorer.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+        return
+    with pytest.raises(ValueError, match="config.json.*(nests at most 32 deep|is not JSON)"):
+        DifficultyScorer.from_pretrained(tmp_path)

@@ -467,9 +467,13 @@ def test_quantiles_must_ascend(quantiles):
     message = "quantiles must be at least two finite numbers in ascending order"
     with pytest.raises(ValueError, match=message):
         curriculum(quantiles=quantiles)
-    column = Value("float32", id=json.dumps({"quantiles": str(quantiles)}))  # of another tool
-    with pytest.raises(ValueError, match=message):
-        curriculum(stream_of().cast_column("difficulty", column), quantiles=None)
+
+
+@pytest.mark.parametrize("kept", ['"abc"', "[1, 0]", "[0.5]", "7", "[0, null]", "[-1, 0]", '[0, "inf"]', "[[0]]"])
+def test_quantiles_of_another_tool_are_left_out(kept, caplog):
+    column = Value("float32", id=f'{{"quantiles": {kept}}}')
+    curriculum(stream_of().cast_column("difficulty", column), quantiles=None)
+    assert "the first 8192 rows do" in caplog.text
 
 
 def test_a_stream_that_ends_in_the_warmup_is_told(caplog):
