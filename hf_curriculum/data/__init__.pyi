@@ -25,6 +25,8 @@ from .media import read_text as read_text
 from .media import read_video as read_video
 from .media import undecoded as undecoded
 from .pictures import BadRow as BadRow
+from .quantiles import difficulty_quantiles as difficulty_quantiles
+from .quantiles import spread_quantiles as spread_quantiles
 from .record import embedding_feature as embedding_feature
 from .record import part as part
 from .record import provenance as provenance

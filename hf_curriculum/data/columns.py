@@ -11,6 +11,7 @@ from datasets import (
     Dataset,
     DatasetDict,
     Features,
+    IterableDataset,
     Value,
     concatenate_datasets,
 )
@@ -21,18 +22,20 @@ _ROWS_AT_ONCE = 65_536
 SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
 
 
-def require_column(dataset: Dataset | Collection[str], column: str, *, made_by: str | None = None) -> None:
+def require_column(
+    dataset: Dataset | IterableDataset | Collection[str], column: str, *, made_by: str | None = None
+) -> None:
     """Raise unless ``dataset`` has ``column``; name the columns there are and the call that makes it.
 
     Args:
-        dataset: The dataset, or the names of its columns.
+        dataset: The dataset, a stream that knows its columns, or their names.
         column: The column asked for.
         made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
         ValueError: If the column is missing.
     """
-    names = dataset.column_names if isinstance(dataset, Dataset) else list(dataset)
+    names = list((dataset.column_names or ()) if isinstance(dataset, Dataset | IterableDataset) else dataset)
     if column in names:
         return
     close = get_close_matches(column, names, n=1)

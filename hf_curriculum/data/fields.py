@@ -121,6 +121,11 @@ def _is_options(value: Any) -> bool:
     return is_span and _or_null(_is_count)(value.get("n_clusters"))
 
 
+def _is_ascending(value: Any) -> bool:
+    numbers = isinstance(value, list) and all(_is_index(one) and one != "inf" for one in value)
+    return numbers and len(value) > 1 and sorted(value) == value
+
+
 def _or_null(is_right: Field) -> Field:
     return lambda value: value is None or is_right(value)
 
@@ -153,4 +158,5 @@ _SCORES: dict[str, Field] = {
     "repeats": _is_count,
     "clusterer": _TEXT,
     "version": _TEXT,
+    "quantiles": _or_null(_is_ascending),
 }

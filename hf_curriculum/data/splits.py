@@ -98,7 +98,8 @@ def require_dataset(dataset: object) -> None:
         raise TypeError(
             f"Expected a Dataset, got a streaming {type(dataset).__name__}, whose rows cannot be drawn by index. "
             "Load it with streaming=False, or write its first rows to a Dataset: "
-            "Dataset.from_list(list(dataset.take(n)), features=dataset.features)."
+            "Dataset.from_list(list(dataset.take(n)), features=dataset.features). To embed and score a stream as it "
+            "passes: stream.map(Embedder(model_id), batched=True).map(scorer, batched=True)."
         )
     if not isinstance(dataset, Dataset):
         raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{_way_to_one(dataset)}")

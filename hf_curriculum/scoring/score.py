@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_curriculum._version import __version__
 from hf_curriculum.data import (
     CLUSTER,
     DIFFICULTY,
@@ -28,12 +27,10 @@ from hf_curriculum.data import (
     require_own,
     score_features,
     splits_of,
-    without_folders,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
-from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
 _WRITTEN = (CLUSTER, DISTANCE, DIFFICULTY)
@@ -191,22 +188,7 @@ def _add_scores(
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
-    record = {
-        "embedding": provenance(dataset, embedding_column),
-        "n_clusters": scorer.n_clusters_,
-        "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
-        "outliers": scorer.outliers_,
-        "davies_bouldin": plain_index(scorer.davies_bouldin_),
-        "davies_bouldin_curve": {str(k): plain_index(index) for k, index in scorer.davies_bouldin_curve_.items()},
-        "label_column": label_column,
-        "normalize": scorer.normalize,
-        "standardize": scorer.standardize,
-        "l2_normalize": scorer.l2_normalize,
-        "seed": scorer.seed,
-        "repeats": scorer.repeats,
-        "clusterer": None if scorer.clusterer is None else without_folders(repr(scorer.clusterer)),
-        "version": __version__,
-    }
+    record = scorer.record(provenance(dataset, embedding_column), label_column)
     columns = {
         name: _with_nulls(values, has_embedding)
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))

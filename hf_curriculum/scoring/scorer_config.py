@@ -99,6 +99,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {AGAIN}")
     _check_version(path, config.get("format_version"))
+    config.setdefault("difficulty_quantiles_", None)  # older files have none
     for name, (is_right, wanted) in _FIELDS.items():
         if name not in config:
             raise ValueError(f"{path} has no field {name!r}. {AGAIN}")
@@ -153,6 +154,15 @@ def _is_labels(value: object) -> bool:
     return len(kinds) == 1 and kinds <= {str, int, bool}
 
 
+def _is_ascending(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all((_is_integer(one) or isinstance(one, float)) and 0 <= one <= sys.float_info.max for one in value)
+        and sorted(value) == value
+    )
+
+
 def _is_shallow(value: Any) -> bool:
     """Whether what JSON holds can be written again, which takes more of the stack than to read it."""
     level = [value]
@@ -199,4 +209,5 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
         f"an object that nests at most {_DEEPEST} deep, or null",
     ),
+    "difficulty_quantiles_": (_or_null(_is_ascending), "a list of two or more ascending numbers, 0 or more, or null"),
 }

@@ -40,6 +40,7 @@ class StoredScorer:
         space: In which distances count.
         davies_bouldin_curve: Index by number of clusters.
         trained_on: Where the embeddings came from; ``None`` where that is not known.
+        difficulty_quantiles: How the difficulties of its rows are distributed; ``None`` in older files.
     """
 
     options: dict[str, Any]
@@ -48,6 +49,7 @@ class StoredScorer:
     space: Space
     davies_bouldin_curve: dict[int, float]
     trained_on: dict[str, Any] | None
+    difficulty_quantiles: list[float] | None
 
 
 def write(folder: Path, stored: StoredScorer) -> None:
@@ -146,6 +148,7 @@ def config_of(stored: StoredScorer) -> dict[str, Any]:
             "sizes": [len(prototypes.centroids) for prototypes in stored.prototypes],
             "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
             "trained_on": stored.trained_on,
+            "difficulty_quantiles_": stored.difficulty_quantiles,
         }
     )
 
@@ -183,6 +186,7 @@ def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
         space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"]),
         davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
         trained_on=config["trained_on"],
+        difficulty_quantiles=config["difficulty_quantiles_"],
     )
 
 

@@ -81,6 +81,11 @@ class TemperatureSolver:
         """Log-probability that one draw misses a given row of each atom."""
         return log_miss(softmax(self._values, self.counts, temperature / self._unit))
 
+    def log_mean_weight(self, inverse_temperature: FloatArray) -> FloatArray:
+        """Logarithm of the mean of ``exp(-(d - d_min) / tau)`` over the rows, for each ``1 / tau`` in ``[0, inf)``."""
+        weights = np.exp(-np.multiply.outer(inverse_temperature, self._values))
+        return np.asarray(np.log(weights @ self.counts / self.counts.sum()))
+
     def temperature(self, fraction: ArrayLike) -> FloatArray:
         """Temperatures of these effective fractions, by the rules of :func:`solve_temperature`."""
         targets = np.asarray(fraction, dtype=np.float64)

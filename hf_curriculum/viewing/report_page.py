@@ -124,7 +124,7 @@ def _curve(record: dict[str, Any]) -> list[tuple[int, float]]:
 def _lines(record: dict[str, Any]) -> list[list[str]]:
     """The provenance, a line each; what is not set is left out."""
     flat = {**part(record, "embedding"), **record}
-    nested = {"embedding", "options", "davies_bouldin_curve"}
+    nested = {"embedding", "options", "davies_bouldin_curve", "quantiles"}
     return [[name, str(value)] for name, value in flat.items() if name not in nested and value is not None]
 
 

@@ -50,6 +50,7 @@ from hf_curriculum import (
     CurriculumSampler,
     CurriculumTrainer,
     DifficultyScorer,
+    Embedder,
     add_difficulty,
     add_embeddings,
     curriculum_weights,
@@ -426,6 +427,39 @@ def test_another_split_is_scored_with_the_same_prototypes():
     plain = DifficultyScorer(n_clusters=20, standardize=False).fit(train["embedding"][:])
     for name, split in (("scored_train", train), ("scored_test", test)):
         np.testing.assert_array_equal(names[name]["difficulty"][:], plain.score(split["embedding"][:]).difficulty)
+
+
+def easy_first(rows, dataset) -> bool:
+    drawn = np.array(dataset["difficulty"][:])[rows]
+    return drawn[: len(rows) // 5].mean() < 0.7 * np.mean(dataset["difficulty"][:])
+
+
+def test_a_trainer_takes_a_stream(tmp_path):
+    names = loop_names(stream=numbers().to_iterable_dataset(), args=TrainingArguments(**options(tmp_path)))
+    execute("streams.md", "In a trainer", names)
+    assert len(rows_of(names["seen"])) == STEPS * BATCH and easy_first(rows_of(names["seen"]), numbers())
+
+
+def test_a_stream_in_a_loop():
+    names = loop_names(stream=numbers().to_iterable_dataset(), steps=2 * ROWS // 8)
+    execute("streams.md", "In a loop of your own", names)
+    rows = rows_of(names["seen"])
+    assert 1.5 * ROWS < len(rows) < 2.5 * ROWS and easy_first(rows, numbers())
+
+
+def test_a_stream_scored_on_the_way_is_trained_on(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    dataset = Dataset.from_dict({"x": [row / ROWS for row in range(ROWS)], "vector": vectors})
+    names = loop_names(
+        stream=dataset.to_iterable_dataset(),
+        embedder=Embedder(np.array, input_column="vector"),
+        scorer=DifficultyScorer(n_clusters=4).fit(vectors),
+        args=TrainingArguments(**options(tmp_path)),
+    )
+    difficulty = names["scorer"].score(vectors).difficulty
+    execute("streams.md", "The distribution of the difficulties", names)
+    names["trainer"].train()
+    assert difficulty[rows_of(names["seen"])[:80]].mean() < 0.8 * difficulty.mean()
 
 
 def test_a_stream_is_scored_as_a_dataset_is(tmp_path):

@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "splits", "fields", "record", "pictures", "opening", "media"],
+    "data": ["columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
     "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
     "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
@@ -38,6 +38,11 @@ HOUSE = {
         "draws",
         "lengths",
         "sampler",
+        "copies",
+        "journal",
+        "stream_rows",
+        "stream",
+        "stream_training",
         "coverage",
         "checkpoint",
         "weights",

@@ -53,8 +53,11 @@ PRIVATE = {
     ),
     "_save_checkpoint": (
         {"training/trainer.py"},
-        "Trainer: the hook before a checkpoint is written, over an older one perhaps",
+        "Trainer: the hook before a checkpoint is written, over an older one perhaps; and the one moment before "
+        "trainer_state.json is written at which all processes are there: on_save is after it, so that a run that is "
+        "killed in between would leave a checkpoint without the stream's state",
         [
+            "training/test_stream_processes.py::test_processes_resume_a_stream_exactly",
             "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
             "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
         ],
@@ -93,6 +96,42 @@ PRIVATE = {
             "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
         ],
     ),
+    "_inner_training_loop": (
+        {"training/trainer.py"},
+        "Trainer: reads the setting by which it reads a stream again from its start (transformers issue 31441)",
+        ["training/test_stream_training.py::test_a_resumed_run_goes_on_exactly"],
+    ),
+    "_ex_iterable": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: its steps. Only a step learns into how many parts a stream is divided, and stands "
+        "before the decoding; a function that map calls is told neither",
+        ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
+    ),
+    "_init_state_dict": (
+        {"training/stream.py", "training/stream_rows.py"},
+        "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
+        ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
+    ),
+    "_formatting": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: its format, which has no public name there as it has in Dataset",
+        ["training/test_stream.py::test_the_columns_and_features_stay"],
+    ),
+    "_token_per_repo_id": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: gives access to media of private repositories; handed on as it is",
+        ["training/test_stream.py::test_a_stream_of_any_kind"],
+    ),
+    "_column_requires_decoding": (
+        {"training/stream_rows.py"},
+        "datasets.Features: whether there are media; to decode rows without any would halve the rows a second",
+        ["training/test_stream.py::test_only_rows_that_come_out_are_decoded"],
+    ),
+    "_distributed": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: what split_dataset_by_node did to it",
+        ["training/test_stream_training.py::test_part_of_a_stream_is_trained_on_by_one_process"],
+    ),
     **dict.fromkeys(
         ("_core", "_codecs", "_reconstruct", "_frombuffer"),
         (
@@ -128,6 +167,9 @@ INNER_MODULES = {
     "datasets.formatting.formatting": (
         "LazyBatch, LazyRow: what map hands over, in which a row that nobody has looked at is not decoded; pa_table "
         "has its bytes. Without them a batch would be read as a dictionary, decoded, and encoded again"
+    ),
+    "datasets.iterable_dataset": (
+        "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
@@ -215,6 +257,7 @@ def test_inner_modules_are_those_of_the_table():
             "accelerate.utils",
             "accelerate.utils.memory",
             "datasets.exceptions",
+            "datasets.formatting",
             "datasets.fingerprint",
             "datasets.info",
         ),

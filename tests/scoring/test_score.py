@@ -27,6 +27,7 @@ from sklearn.metrics import davies_bouldin_score
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
 from hf_curriculum import DifficultyScorer, __version__, add_difficulty, provenance
+from hf_curriculum.data import difficulty_quantiles
 
 SCORES = {"cluster": "int32", "distance": "float32", "difficulty": "float32"}
 ADDED = ["embedding", *SCORES]
@@ -355,6 +356,7 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
         "standardize": True,
         "l2_normalize": True,
         "seed": 3,
+        "quantiles": difficulty_quantiles(numbers(scored, "difficulty")),
         "version": __version__,
     }
     assert json.loads(scored.features["difficulty"].id) == provenance(scored)

@@ -261,11 +261,6 @@ def test_bad_difficulties_are_refused_before_training(tmp_path, values, message)
         )
 
 
-def test_streaming_datasets_are_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"streaming IterableDataset.*Dataset\.from_list"):
-        train(tmp_path, dataset=scored().to_iterable_dataset())
-
-
 def test_empty_datasets_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no rows"):
         train(tmp_path, dataset=scored().select([]))
