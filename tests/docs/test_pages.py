@@ -270,7 +270,7 @@ def assert_stream(names, rows):
 
 
 def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
-    model, ids = tiny_t5(), tokenizer([f"{row} a b" for row in range(ROWS)])["input_ids"]
+    model, ids = tiny_t5(), tokenizer([f"row {row} of texts" for row in range(ROWS)])["input_ids"]
     names = {
         "model": model,
         "args": Seq2SeqTrainingArguments(**options(tmp_path)),
