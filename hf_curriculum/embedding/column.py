@@ -5,21 +5,23 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from accelerate.utils import gather_object
 from datasets import Dataset, Features
-from datasets.fingerprint import Hasher, generate_random_fingerprint, get_temporary_cache_files_directory
+from datasets.fingerprint import generate_random_fingerprint, get_temporary_cache_files_directory
 from datasets.utils.tqdm import tqdm
 
+from hf_curriculum._version import __version__
 from hf_curriculum.data import EMBEDDING, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
 from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
 from hf_curriculum.embedding.shards import ShardFolder
+from hf_curriculum.embedding.sources import files_named, files_of
+from hf_curriculum.encoders import digest
 from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
@@ -63,16 +65,33 @@ class ColumnJob:
         self.rows = undecoded(dataset.with_format(None).select_columns([column]), column)
         self.column, self.forward, self.work = column, forward, work
         self.embedder = RowEmbedder(forward, column, work.on_error)
+        path = self._path()  # before the probe, in which a model may change
         self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
         self._probe()
         features = Features({EMBEDDING: self.embedder.feature})
-        decisive = [self.rows._fingerprint, forward.encoder.identity(), features.to_dict(), self.shard_size]
         self.folder = ShardFolder(
-            _shard_path(decisive, work.cache_dir),
+            path,
             list(range(0, len(dataset), self.shard_size)),
             features,
             nulls=work.on_error == "null",
         )
+
+    def _path(self) -> Path:
+        """Folder of the shards, named by all that decides their vectors."""
+        temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
+        what = "model"
+        try:
+            model = self.forward.identity
+            what = "data"
+            files = [files_of(self.rows)]
+            files += [] if self.forward.encoder.modality == "text" else [files_named(self.rows, self.column)]
+            key = digest([self.rows._fingerprint, files, model, self.column, self.shard_size, __version__])
+        except Exception as error:
+            logger.warning("The vectors are not kept for later calls, since the %s cannot be hashed: %s.", what, error)
+            return temporary / generate_random_fingerprint()
+        if self.work.cache_dir is None and not datasets.is_caching_enabled():
+            return temporary / key
+        return Path(self.work.cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key
 
     def run(self) -> Dataset:
         """The vectors as column ``"embedding"``, null where a row has none; every process returns the same.
@@ -82,7 +101,8 @@ class ColumnJob:
             OSError: If the disk is full.
             RuntimeError: If a worker or another process fails.
         """
-        self._compute(self.folder.missing_everywhere())
+        for _ in range(2):  # what was deleted meanwhile is made once more
+            self._compute(self.folder.missing_everywhere())
         self.folder.share()
         self.folder.sweep()
         embedded = self.folder.read()
@@ -181,16 +201,3 @@ class ColumnJob:
             return self.work.num_workers
         beside_model = self.forward.encoder.model is not None and self.forward.device.type == "cpu"
         return 0 if beside_model or len(self.rows) < self.work.batch_size else min(8, os.cpu_count() or 1)
-
-
-def _shard_path(decisive: list[Any], cache_dir: str | None) -> Path:
-    """Folder of the shards whose vectors these things decide."""
-    temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
-    try:
-        key = Hasher.hash(decisive)
-    except Exception as error:
-        logger.warning("The vectors are not kept for later calls, since the model cannot be hashed: %s.", error)
-        return temporary / generate_random_fingerprint()
-    if cache_dir is None and not datasets.is_caching_enabled():
-        return temporary / key
-    return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key

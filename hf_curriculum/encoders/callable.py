@@ -8,6 +8,7 @@ import torch
 
 from hf_curriculum.data import BadRow
 from hf_curriculum.encoders.base import Prepared, single_batches
+from hf_curriculum.encoders.identity import edition
 
 
 class CallableEncoder:
@@ -51,4 +52,5 @@ class CallableEncoder:
 
     def identity(self) -> Any:
         """The module with its weights and settings, or the function."""
-        return self.function if self.model is None else self.model, self.transform
+        embed = self.function if self.model is None else self.model
+        return embed, self.transform, [edition(name) for name in ("torch", "numpy")]
