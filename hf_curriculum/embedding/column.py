@@ -65,8 +65,8 @@ class ColumnJob:
         self.rows = undecoded(dataset.with_format(None).select_columns([column]), column)
         self.column, self.forward, self.work = column, forward, work
         self.embedder = RowEmbedder(forward, column, work.on_error)
-        path = self._path()  # before the probe, in which a model may change
         self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
+        path = self._path()  # before the probe, in which a model may change
         self._probe()
         features = Features({EMBEDDING: self.embedder.feature})
         self.folder = ShardFolder(
@@ -83,12 +83,12 @@ class ColumnJob:
         try:
             model = self.forward.identity
             what = "data"
-            files = [files_of(self.rows)]
-            files += [] if self.forward.encoder.modality == "text" else [files_named(self.rows, self.column)]
-            key = digest([self.rows._fingerprint, files, model, self.column, self.shard_size, __version__])
+            named = [] if self.forward.encoder.modality == "text" else files_named(self.rows, self.column)
         except Exception as error:
             logger.warning("The vectors are not kept for later calls, since the %s cannot be hashed: %s.", what, error)
             return temporary / generate_random_fingerprint()
+        data = self.rows._fingerprint, files_of(self.rows), named
+        key = digest([data, model, self.column, self.shard_size, __version__])
         if self.work.cache_dir is None and not datasets.is_caching_enabled():
             return temporary / key
         return Path(self.work.cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key
@@ -98,14 +98,16 @@ class ColumnJob:
 
         Raises:
             ValueError: With ``on_error="raise"``, if a row cannot be embedded.
-            OSError: If the disk is full.
+            OSError: If the disk is full, or the folder of the shards is deleted while they are written or read.
             RuntimeError: If a worker or another process fails.
         """
-        for _ in range(2):  # what was deleted meanwhile is made once more
-            self._compute(self.folder.missing_everywhere())
+        self._compute(self.folder.missing_everywhere())
+        if lost := self.folder.missing_everywhere():  # deleted meanwhile
+            self._compute(lost)
         self.folder.share()
         self.folder.sweep()
-        embedded = self.folder.read()
+        with agree("reading finished shards"):
+            embedded = self.folder.read()
         null = embedded.data.column(EMBEDDING).is_null().to_numpy()
         if null.any():
             self._report(np.flatnonzero(null))
@@ -141,6 +143,7 @@ class ColumnJob:
                         count = min(self.shard_size, len(self.rows) - start)
                         self.folder.write(start, count, self._window_size, embed)
         self._warn_of_cuts(sum(gather_object([self.embedder.truncated])), todo)
+        self.embedder.truncated = 0
 
     def _warn_of_cuts(self, truncated: int, todo: list[int]) -> None:
         rows = sum(stop - first for start in todo for first, stop in self._ranges(start))

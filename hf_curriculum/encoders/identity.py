@@ -97,7 +97,7 @@ class _Walk:
     def _all(self, *values: Any) -> Iterator[bytes]:
         return map(self.digest, values)
 
-    def _parts(self, value: Any) -> Iterator[str | bytes]:
+    def _parts(self, value: Any) -> Iterator[str | bytes]:  # noqa: C901 - a table of types
         kind = type(value)
         if isinstance(value, type):
             yield from self._class(value)
@@ -115,11 +115,14 @@ class _Walk:
             yield from (kind.__name__, str(plain.dtype), str(tuple(plain.shape)))
             yield plain.reshape(-1).view(torch.uint8).numpy().data.tobytes() if plain.numel() else b""
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            yield from ("array", value.dtype.str, str(value.shape), np.ascontiguousarray(value).tobytes())
+            yield from ("array", value.dtype.str, str(value.shape))
+            yield np.ascontiguousarray(value).tobytes()
         elif isinstance(value, enum.Enum):
-            yield from ("enum", *self._all(kind, value.name, value.value))
+            yield "enum"
+            yield from self._all(kind, value.name, value.value)
         elif isinstance(value, PreTrainedTokenizerBase):
-            yield from ("tokenizer", *self._all(*tokenizer_parts(value)))
+            yield "tokenizer"
+            yield from self._all(*tokenizer_parts(value))
         elif isinstance(value, _WITHOUT_INFLUENCE):
             yield from ("without influence", kind.__qualname__)
         elif isinstance(value, types.ModuleType):
@@ -161,8 +164,8 @@ class _Walk:
         if isinstance(made, str):
             yield made
             return
-        function, arguments, state, items, pairs, *_ = (*made, None, None, None, None)
-        yield from self._all(function, arguments, state, list(items or ()), list(pairs or ()))
+        parts: tuple[Any, ...] = made
+        yield from self._all(*parts[:3], *map(list, filter(None, parts[3:5])))
 
     def _class(self, found: type) -> Iterator[str | bytes]:
         yield from ("class", found.__module__, found.__qualname__)
@@ -214,7 +217,8 @@ class _Walk:
             name = name.rpartition(".")[0]
 
     def _code(self, code: types.CodeType) -> Iterator[str | bytes]:
-        yield from ("code", code.co_code)
+        yield "code"
+        yield code.co_code
         yield from (getattr(code, "co_exceptiontable", b""), str((code.co_argcount, code.co_kwonlyargcount)))
         yield from (*code.co_names, "|", *code.co_varnames, "|", *code.co_freevars, "|", *code.co_cellvars)
         yield from (str(code.co_posonlyargcount), str(code.co_flags), *self._all(*code.co_consts))

@@ -15,7 +15,19 @@ GROUND = ["_version", "_optional", "files", "processes"]
 
 HOUSE = {
     "data": ["columns", "splits", "record", "media"],
-    "encoders": ["identity", "base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
+    "encoders": [
+        "identity",
+        "base",
+        "hub",
+        "sentence",
+        "image",
+        "audio",
+        "video",
+        "text",
+        "callable",
+        "builtin",
+        "resolve",
+    ],
     "embedding": ["sources", "forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
         "points",
