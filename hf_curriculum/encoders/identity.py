@@ -136,7 +136,8 @@ class _Walk:
         elif isinstance(value, types.MethodType):
             yield from ("method", *self._all(value.__func__, value.__self__))
         elif isinstance(value, classmethod | staticmethod):
-            yield from (kind.__name__, self.digest(value.__func__))
+            yield kind.__name__
+            yield self.digest(value.__func__)
         elif isinstance(value, property):
             yield from ("property", *self._all(value.fget, value.fset, value.fdel))
         elif isinstance(value, functools.cached_property):
@@ -415,7 +416,7 @@ def tokenizer_parts(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     settings = ("padding_side", "truncation_side", "model_max_length", "model_input_names", "special_tokens_map")
     found = [type(tokenizer), *(getattr(tokenizer, name, None) for name in settings)]
     kept = {name: value for name, value in tokenizer.init_kwargs.items() if _is_setting(value)}
-    found.append({name: kept[name] for name in sorted(kept) if not name.endswith(("_file", "name_or_path"))})
+    found.append({name: kept[name] for name in sorted(kept) if name not in ("name_or_path", *tokenizer.vocab_files_names)})
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
