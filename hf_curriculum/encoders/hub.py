@@ -104,7 +104,6 @@ class HubEncoder:
         return (
             {type(module) for module in (self.model, self.model.config, *self.model.modules())},
             self.model.config.to_dict(),
-            getattr(self.model.config, "_attn_implementation", None),
             [(name, _settings(module)) for name, module in self.model.named_modules()],
             weights_of(self.model),
             [edition(name) for name in ("torch", "transformers", "numpy")],

@@ -132,14 +132,17 @@ class _Walk:
         elif isinstance(value, types.CodeType):
             yield from self._code(value)
         elif isinstance(value, types.CellType):
-            yield from ("cell", *self._all(*_contents(value)))
+            yield "cell"
+            yield from self._all(*_contents(value))
         elif isinstance(value, types.MethodType):
-            yield from ("method", *self._all(value.__func__, value.__self__))
+            yield "method"
+            yield from self._all(value.__func__, value.__self__)
         elif isinstance(value, classmethod | staticmethod):
             yield kind.__name__
             yield self.digest(value.__func__)
         elif isinstance(value, property):
-            yield from ("property", *self._all(value.fget, value.fset, value.fdel))
+            yield "property"
+            yield from self._all(value.fget, value.fset, value.fdel)
         elif isinstance(value, functools.cached_property):
             yield from ("cached_property", self.digest(value.func))
         elif hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):
@@ -222,7 +225,8 @@ class _Walk:
         yield code.co_code
         yield from (getattr(code, "co_exceptiontable", b""), str((code.co_argcount, code.co_kwonlyargcount)))
         yield from (*code.co_names, "|", *code.co_varnames, "|", *code.co_freevars, "|", *code.co_cellvars)
-        yield from (str(code.co_posonlyargcount), str(code.co_flags), *self._all(*code.co_consts))
+        yield from (str(code.co_posonlyargcount), str(code.co_flags))
+        yield from self._all(*code.co_consts)
 
     def _module(self, module: types.ModuleType, names: frozenset[str] | None = None) -> Iterator[str | bytes]:
         """A module as far as code names what is in it; all of it where an object holds it."""
@@ -416,7 +420,8 @@ def tokenizer_parts(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     settings = ("padding_side", "truncation_side", "model_max_length", "model_input_names", "special_tokens_map")
     found = [type(tokenizer), *(getattr(tokenizer, name, None) for name in settings)]
     kept = {name: value for name, value in tokenizer.init_kwargs.items() if _is_setting(value)}
-    found.append({name: kept[name] for name in sorted(kept) if name not in ("name_or_path", *tokenizer.vocab_files_names)})
+    places = {"name_or_path", *tokenizer.vocab_files_names}
+    found.append({name: kept[name] for name in sorted(kept.keys() - places)})
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
