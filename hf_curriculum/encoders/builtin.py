@@ -15,6 +15,7 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from hf_curriculum._optional import require_extra
 from hf_curriculum.data import BadRow, read_audio, read_image, read_text
 from hf_curriculum.encoders.base import Prepared, single_batches
+from hf_curriculum.encoders.identity import edition
 
 
 class _ReadyEncoder:
@@ -48,7 +49,9 @@ class BuiltinEncoder(_ReadyEncoder):
         return single_batches(samples, batch_size, lambda vectors: torch.from_numpy(np.stack(vectors)))
 
     def identity(self) -> Any:
-        """Nothing but its name."""
+        """Its name, and the libraries that compute it."""
+        libraries = ("numpy", "pillow", "skimage", "transformers", "soundfile", "soxr", "av")
+        return [edition(name) for name in libraries]
 
 
 def hog(row: Any) -> NDArray[np.float32]:
@@ -158,7 +161,8 @@ class TfidfEncoder(_ReadyEncoder):
 
     def identity(self) -> Any:
         """Words, their weights and the axes."""
-        return self.vectorizer.vocabulary_, self.vectorizer.idf_, self.svd.components_
+        libraries = [edition(name) for name in ("numpy", "scipy", "sklearn")]
+        return self.vectorizer.vocabulary_, self.vectorizer.idf_, self.svd.components_, libraries
 
 
 BUILTINS: dict[str, tuple[str, Callable[[Any], NDArray[np.float32]]]] = {

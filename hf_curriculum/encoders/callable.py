@@ -9,11 +9,12 @@ import torch
 
 from hf_curriculum.data import BadRow, read_image
 from hf_curriculum.encoders.base import Prepared, single_batches
+from hf_curriculum.encoders.identity import edition
 
 
 @contextmanager
-def evaluated(model: torch.nn.Module | None) -> Iterator[None]:
-    """Hold a module in eval mode; afterwards each of its parts is in the mode, and all on the device, of before.
+def in_eval_mode(model: torch.nn.Module | None) -> Iterator[None]:
+    """Hold a module in eval mode; afterwards each of its parts is in the mode of before.
 
     Args:
         model: The module; ``None`` for none.
@@ -22,14 +23,28 @@ def evaluated(model: torch.nn.Module | None) -> Iterator[None]:
         yield
         return
     modes = [(part, part.training) for part in model.modules()]
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     model.eval()
     try:
         yield
     finally:
         for part, training in modes:
             part.training = training
-        if len(devices) == 1:
+
+
+@contextmanager
+def evaluated(model: torch.nn.Module | None) -> Iterator[None]:
+    """Hold a module in eval mode; afterwards its parts are in the mode, and all on the device, of before.
+
+    Args:
+        model: The module; ``None`` for none.
+    """
+    tensors = () if model is None else (*model.parameters(), *model.buffers())
+    devices = {tensor.device for tensor in tensors}
+    try:
+        with in_eval_mode(model):
+            yield
+    finally:
+        if model is not None and len(devices) == 1:
             model.to(devices.pop())
 
 
@@ -93,7 +108,8 @@ class CallableEncoder:
 
     def identity(self) -> Any:
         """The module with its weights and settings, or the function."""
-        return self.function if self.model is None else self.model, self.transform
+        embed = self.function if self.model is None else self.model
+        return embed, self.transform, [edition(name) for name in ("torch", "numpy")]
 
 
 def _reader_for(embed: Any, column: str) -> Callable[[Any], Any] | None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_curriculum.encoders.base import pool
+from hf_curriculum.encoders.identity import digest, edition
 
 OWN = "own"
 """The pooling that the model does by itself: its pooler, its projection."""
@@ -103,15 +104,33 @@ class HubEncoder:
 
     def identity(self) -> Any:
         """Weights and settings; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        return self.model.config.to_dict(), weights_of(self.model)
+        return (
+            {type(module) for module in (self.model, self.model.config, *self.model.modules())},
+            self.model.config.to_dict(),
+            [(name, _settings(module)) for name, module in self.model.named_modules()],
+            weights_of(self.model),
+            [edition(name) for name in ("torch", "transformers", "numpy")],
+        )
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, str]:
-    """A hash of each weight by its name, made one by one, so that no second copy of the model is held."""
-    return {
-        name: Hasher.hash_bytes([tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data])
-        for name, tensor in model.state_dict().items()
-    }
+    """A hash of each weight by its name, made one by one, so that no second copy of the model is held.
+
+    Buffers that are not saved count, too.
+    """
+    tensors = {**model.state_dict(), **dict(model.named_buffers())}
+    return {name: digest(tensor) for name, tensor in tensors.items()}
+
+
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    """Plain attributes of a module, such as an epsilon, or the scale of an adapter."""
+    return {name: value for name, value in vars(module).items() if name != "training" and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and _is_plain([*value, *value.values()])
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float)
 
 
 def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:

@@ -15,8 +15,20 @@ GROUND = ["_version", "_optional", "files", "processes"]
 
 HOUSE = {
     "data": ["columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
-    "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
-    "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
+    "encoders": [
+        "identity",
+        "base",
+        "hub",
+        "sentence",
+        "image",
+        "audio",
+        "video",
+        "text",
+        "callable",
+        "builtin",
+        "resolve",
+    ],
+    "embedding": ["sources", "forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
         "points",
         "kmeans",
