@@ -428,3 +428,21 @@ def test_what_is_no_scored_dataset_is_refused_before_anything_is_sent(server, us
     error, _ = user.error(code)
     assert said in error
     assert not [line for line in server.log if not line.startswith("GET /api/agent")]
+
+
+def test_splits_that_are_pushed_one_after_the_other_stay_both(user, repo):
+    user.run(
+        """
+digits.select(range(80)).to_parquet("train.parquet")
+digits.select(range(80, 120)).to_parquet("test.parquet")
+files = {"train": "train.parquet", "test": "test.parquet"}
+for name in files:
+    part = add_difficulty(load_dataset("parquet", data_files=files, split=name), "builtin/hog", n_clusters=2)
+    assert str(part.split) == name, part.split
+    push_scored(part, "me/data")
+"""
+    )
+    assert user.run("answer = {name: len(part) for name, part in load_dataset('me/data').items()}") == {
+        "train": 80,
+        "test": 40,
+    }
