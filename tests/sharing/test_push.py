@@ -433,16 +433,20 @@ def test_what_is_no_scored_dataset_is_refused_before_anything_is_sent(server, us
 def test_splits_that_are_pushed_one_after_the_other_stay_both(user, repo):
     user.run(
         """
+from hf_curriculum import DifficultyScorer
 digits.select(range(80)).to_parquet("train.parquet")
 digits.select(range(80, 120)).to_parquet("test.parquet")
-files = {"train": "train.parquet", "test": "test.parquet"}
+files, scorer = {"train": "train.parquet", "test": "test.parquet"}, DifficultyScorer(2)
 for name in files:
-    part = add_difficulty(load_dataset("parquet", data_files=files, split=name), "builtin/hog", n_clusters=2)
-    assert str(part.split) == name, part.split
-    push_scored(part, "me/data")
+    part = load_dataset("parquet", data_files=files, split=name)
+    push_scored(add_difficulty(part, "builtin/hog", scorer=scorer), "me/data")
+otherwise = add_difficulty(part, "builtin/hog", n_clusters=3)
+try:
+    push_scored(otherwise, "me/data")
+except ValueError as error:
+    told = str(error)
 """
     )
-    assert user.run("answer = {name: len(part) for name, part in load_dataset('me/data').items()}") == {
-        "train": 80,
-        "test": 40,
-    }
+    rows = user.run("answer = {name: len(part) for name, part in load_dataset('me/data').items()}")
+    assert rows == {"train": 80, "test": 40}
+    assert "'me/data' has splits that were scored otherwise" in user.run("answer = told")
