@@ -122,9 +122,9 @@ def _of_one_kind(push: Callable[[], CommitInfo], repo_id: str) -> CommitInfo:
         if "features of the existing splits" not in str(error):
             raise
         raise ValueError(
-            f"{repo_id!r} has splits that were scored otherwise, or have other columns: the data was not pushed. Score "
-            "the splits together, as a DatasetDict, or this one by the scorer of the others (scorer=...); or push it "
-            "under another config_name."
+            f"{repo_id!r} has splits that were scored otherwise, or have other columns: the data was not pushed. "
+            "Score the splits together, as a DatasetDict, or this one by the scorer of the others (scorer=...); or "
+            "push it under another config_name."
         ) from error
 
 
