@@ -270,7 +270,7 @@ def assert_stream(names, rows):
 
 
 def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
-    model, ids = tiny_t5(), tokenizer([f"row {row} of texts" for row in range(ROWS)])["input_ids"]
+    model, ids = tiny_t5(), tokenizer([f"{row} a b" for row in range(ROWS)])["input_ids"]
     names = {
         "model": model,
         "args": Seq2SeqTrainingArguments(**options(tmp_path)),
@@ -651,7 +651,7 @@ def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
 from tiny import OneWeight, options, watch
 from datasets import Dataset
 from transformers import TrainingArguments
-dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(30)], "x": [row / 30 for row in range(30)]})
+dataset = Dataset.from_dict({"text": [f"row {row} of texts" for row in range(30)], "x": [row / 30 for row in range(30)]})
 model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
 seen = watch(model, "x")
 """
