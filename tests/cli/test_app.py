@@ -226,7 +226,7 @@ def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     done = process(*words)
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(own_cache)
-    written, code = on_a_terminal(*words)
+    written, code = on_a_terminal(*words, "--overwrite")
     assert code == 0 and "Embedding text: 100%" in written
 
 
