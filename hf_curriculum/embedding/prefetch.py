@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -120,5 +121,5 @@ def _start_method() -> str:
 
 def _start_worker(parent: int, worker: int) -> None:
     if os.getppid() != parent:  # it was killed already: torch, which looks from now on, would never miss it
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers are the parallelism
