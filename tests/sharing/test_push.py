@@ -5,7 +5,7 @@ import re
 
 import pytest
 from hub_client import client
-from hub_server import TOKEN, Repo, drop, hub, lose, refuse
+from hub_server import TOKEN, Repo, drop, hide, hub, lose, refuse
 from huggingface_hub import DatasetCard
 from PIL import Image as PILImage
 
@@ -404,7 +404,7 @@ def test_a_card_that_fails_for_good_is_as_it_was(server, user, repo, place):
 
 
 def test_a_repository_that_is_not_shown(server, user, repo):
-    server.faults += [("POST .*/preupload/", lambda handler: handler.missing("Repo") or True)]
+    server.faults += [("POST .*/preupload/", hide)]
     error, cause = user.error("push_scored(texts, 'me/data')")
     assert error.startswith("FileNotFoundError: The data was not pushed to 'me/data': the Hub does not find it")
     assert cause == "RepositoryNotFoundError"
