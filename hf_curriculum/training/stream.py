@@ -130,7 +130,7 @@ def with_copies(
     if threads := getattr(next(steps_of(stream)), "decoding_pool", None):  # decodes ahead, before the draw
         copies = with_copies(stream.decode(False), law, seed, endless=endless, journal=journal)
         return copies.decode(num_threads=threads.max_workers)
-    source = Source(stream)
+    source = Source(stream, law.config.difficulty_column)
     return rebuilt(stream, _Copies(source, law, seed % 2**64, None if endless else source.passes, journal))
 
 
@@ -183,7 +183,7 @@ def stream_quantiles(stream: IterableDataset, column: str) -> ArrayLike:
     for step in steps_of(stream):
         if kept := getattr(getattr(step, "function", None), "quantiles_", None):
             return kept
-    reading = Reading(Source(stream), START)
+    reading = Reading(Source(stream, column), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")
     rows = reading.read(_SAMPLE)
