@@ -235,18 +235,20 @@ class StreamTraining:
         if self._told_passes or not states:
             return
         passes = {number: state["pass"] for number, state in states.items()}
-        read = {number: state["read"] + state["handed"] for number, state in states.items()}
         first, last = max(passes, key=passes.__getitem__), min(passes, key=passes.__getitem__)
-        if passes[first] > passes[last] and read[last] * passes[first] > 1.1 * read[first] * (passes[last] + 1):
+        rows = states[first]["began"] // max(1, passes[first])
+        seen = states[last]["read"] + states[last]["handed"] - states[last]["began"]
+        if passes[first] > passes[last] and seen > 1.1 * rows:
             self._told_passes = True
             logger.warning(
-                "The shards of the stream have unequal numbers of rows: reader %s has read its rows %d times, and "
-                "reader %s its %d or more only %d times. Rows of small shards are trained on more often: write shards "
-                "of equal size, or a number that readers cannot share out, so that they take turns with the rows.",
+                "The shards of the stream have unequal numbers of rows: reader %s has read its %d rows %d times, "
+                "and reader %s its %d or more only %d times. Rows of small shards are trained on more "
+                "often: write shards of equal size, or as many as cannot be shared out, so that readers take turns.",
                 first,
+                rows,
                 passes[first],
                 last,
-                read[last] // (passes[last] + 1),
+                seen,
                 passes[last],
             )
 
