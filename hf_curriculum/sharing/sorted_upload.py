@@ -1,5 +1,6 @@
 """A dataset that goes to the Hub as files sorted by difficulty."""
 
+from copy import copy
 from typing import Any
 
 from datasets import Dataset, DatasetDict
@@ -13,9 +14,9 @@ class _Sorted(Dataset):
     @classmethod
     def of(cls, dataset: Dataset) -> "_Sorted":
         """The same rows."""
-        return cls(
-            dataset.data, info=dataset.info, split=dataset.split, indices_table=dataset._indices, fingerprint=None
-        )
+        same = copy(dataset)
+        same.__class__ = cls
+        return same
 
     def shard(self, num_shards: int, index: int, *args: Any, **kwargs: Any) -> Dataset:
         """Every ``num_shards``-th row, so that each file has rows from everywhere."""

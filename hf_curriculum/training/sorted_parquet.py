@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datasets import DownloadConfig, iterable_dataset
 from datasets.iterable_dataset import ArrowExamplesIterable, _BaseExamplesIterable
 from datasets.packaged_modules.parquet.parquet import Parquet
+from datasets.table import table_cast
 from datasets.utils.file_utils import is_local_path, xopen
 from fsspec.caching import BaseCache
 from fsspec.spec import AbstractBufferedFile
@@ -94,7 +95,9 @@ class SortedFile:
     def _read(self, groups: list[int]) -> None:
         if not groups:
             return
-        table, start = self._builder._cast_table(self._table(groups, self._builder.config.columns)), 0
+        table, start = self._table(groups, self._builder.config.columns), 0
+        if (features := self._builder.info.features) is not None:
+            table = table_cast(table, features.arrow_schema)
         for group in groups:
             size = int(self._starts[group + 1] - self._starts[group])
             self._tables[group], start = table.slice(start, size), start + size
@@ -143,12 +146,28 @@ class SortedFiles(_BaseExamplesIterable):
         return int(self._files.num_shards)
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> "SortedFiles":
-        """The files in another order, and the rows of each."""
+        """The files in another order, and the rows of each.
+
+        Args:
+            generator: Says which; it stays as it is.
+
+        Returns:
+            Other files.
+        """
         seed = int(deepcopy(generator).integers(2**63))
         return SortedFiles(self._files.shuffle_data_sources(generator), self._column, seed)
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> "SortedFiles":
-        """Some of the files."""
+        """Some of the files.
+
+        Args:
+            num_shards: Number of shares.
+            index: Which one.
+            contiguous: Whether a share is of files that follow each other.
+
+        Returns:
+            The share.
+        """
         return SortedFiles(self._files.shard_data_sources(num_shards, index, contiguous), self._column, self._seed)
 
     def reshard_data_sources(self) -> "SortedFiles":

@@ -108,9 +108,15 @@ PRIVATE = {
         ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
     ),
     "_init_state_dict": (
-        {"training/stream.py", "training/stream_rows.py"},
+        {"training/sorted_parquet.py", "training/stream.py", "training/stream_rows.py"},
         "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
         ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
+    ),
+    "_fetch_range": (
+        {"training/sorted_parquet.py"},
+        "fsspec's remote files: reads a range; a file whose cache reads ahead would read what is to be skipped, and "
+        "open takes the kind of cache from the caller, which is datasets",
+        ["training/test_sorted_parquet.py::test_over_the_hub_no_more_is_read"],
     ),
     "_formatting": (
         {"training/stream_rows.py"},
@@ -171,6 +177,14 @@ INNER_MODULES = {
     "datasets.iterable_dataset": (
         "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
+    "datasets.packaged_modules.parquet.parquet": (
+        "Parquet: tells which streams come from Parquet files, whose row groups can be left out"
+    ),
+    "datasets.table": (
+        "embed_table_storage and table_cast: by which push_to_hub takes the bytes of files into a table, and the reader of "
+        "Parquet gives it its features; so do we"
+    ),
+    "datasets.utils.file_utils": "xopen: opens paths and URLs as the reader of Parquet does, with its token",
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 
