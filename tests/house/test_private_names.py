@@ -181,8 +181,8 @@ INNER_MODULES = {
         "Parquet: tells which streams come from Parquet files, whose row groups can be left out"
     ),
     "datasets.table": (
-        "embed_table_storage and table_cast: by which push_to_hub takes the bytes of files into a table, and the reader of "
-        "Parquet gives it its features; so do we"
+        "embed_table_storage and table_cast: by which push_to_hub takes the bytes of files into a table, and the "
+        "reader of Parquet gives it its features; so do we"
     ),
     "datasets.utils.file_utils": "xopen: opens paths and URLs as the reader of Parquet does, with its token",
 }
