@@ -42,7 +42,7 @@ class SentenceModules:
             _read(source, "sentence_bert_config.json") or {}
         )
         other = sorted(kinds.keys() - {"Transformer", "Pooling", "Normalize"})
-        other += [name for name in ("default_prompt_name", "do_lower_case") if settings.get(name)]
+        other += [name for name in ("default_prompt_name", "do_lower_case", "truncate_dim") if settings.get(name)]
         if pooling is None or other:
             raise ValueError(
                 f"{source['pretrained_model_name_or_path']} has modules {list(kinds)}, of which only a transformer, "
