@@ -67,7 +67,7 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
     if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
-        row = pc.index(array, pc.max(array)).as_py()
+        row = int(array.fill_null(0).to_numpy().argmax())
         raise ValueError(
             f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
             "minimum of the column, or scale it down."

@@ -15,7 +15,7 @@ from datasets.fingerprint import generate_random_fingerprint, get_temporary_cach
 from datasets.utils.tqdm import tqdm
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.data import EMBEDDING, require_count, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
 from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
@@ -42,8 +42,7 @@ class Work:
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
+            require_count(getattr(self, name), name, least)
         if self.on_error not in ("raise", "null"):
             raise ValueError(f"on_error must be 'raise' or 'null', got {self.on_error!r}.")
 

@@ -14,7 +14,7 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 
-from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name
+from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name, require_number
 from hf_curriculum.encoders.audio import AudioEncoder
 from hf_curriculum.encoders.base import Encoder, require_pooling
 from hf_curriculum.encoders.builtin import BUILTINS, NAMES, BuiltinEncoder, TfidfEncoder
@@ -61,6 +61,7 @@ class Options:
             raise ValueError(f"modality must be one of {list(MODALITIES)}, got {self.modality!r}.")
         if self.long_inputs not in ("truncate", "mean"):
             raise ValueError(f"long_inputs must be 'truncate' or 'mean', got {self.long_inputs!r}.")
+        require_number(self.max_seconds, "max_seconds")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be > 0, got {self.max_seconds}.")
 

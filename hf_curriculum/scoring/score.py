@@ -109,14 +109,17 @@ def add_difficulty(
         _check_encoder(scorer.trained_on_, encoder)
     else:
         blocks, has_embedding = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
+        points = Points.of_column(blocks, has_embedding, embedding_column)
+        scorer.fit(points, _of_rows(labels[reference], has_embedding), encoder)
     scored = {}
     for name, split in splits.items():
         blocks, has_embedding = embeddings[name]
         if not has_embedding.all():
             without = np.sum(~has_embedding)
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
+        scores = scorer.score(
+            Points.of_column(blocks, has_embedding, embedding_column), _of_rows(labels[name], has_embedding)
+        )
         scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
     return rejoined(scored, dataset)
 

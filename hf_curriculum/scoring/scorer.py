@@ -18,6 +18,7 @@ from hf_curriculum.data import (
     DISTANCE,
     EMBEDDING,
     difficulty_quantiles,
+    require_count,
     require_finite,
     score_features,
     without_folders,
@@ -103,12 +104,10 @@ class DifficultyScorer(Shareable):
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
-        if n_clusters is not None and n_clusters < 1:
-            raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
+        require_count(n_clusters, "n_clusters")
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
-        if repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {repeats}.")
+        require_count(repeats, "repeats")
         if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
             raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
         self.n_clusters = n_clusters
@@ -226,11 +225,11 @@ class DifficultyScorer(Shareable):
         for prototypes in others:
             difficulty += prototypes.score(points, classes)[2]
         difficulty /= np.float32(len(self.prototypes_))
-        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
+        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
         return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
 
     def _in_unit_of_embeddings(
-        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32], points: Points
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
         if self.standardize or self.l2_normalize:
@@ -240,8 +239,9 @@ class DifficultyScorer(Shareable):
             distance = distance * unit
             difficulty = difficulty * unit if self.normalize is None else difficulty
         if not np.isfinite(distance).all():
+            row = points.numbers[np.argmax(~np.isfinite(distance))]
             raise ValueError(
-                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                f"The distance of row {row} of {points.name} is more than float32 can "
                 "hold. Scale the embeddings down, or pass standardize=True."
             )
         return distance, difficulty

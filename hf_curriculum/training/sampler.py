@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from hf_curriculum.data import is_number, plain_number, require_count
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
@@ -78,11 +79,12 @@ class CurriculumSampler(Sampler[int]):
         micro_batch_size: int | None = None,
     ) -> None:
         for name, count in (("total_batch_size", total_batch_size), ("steps_per_epoch", steps_per_epoch)):
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
+            require_count(count, name)
         self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size
+        if not is_number(plain_number(seed), int):
+            raise TypeError(f"seed must be an integer, got {seed!r}.")
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
         self.warmup_steps = self.config.resolve_warmup(total_steps)
         self.total_steps = total_steps
