@@ -33,8 +33,11 @@ def require_column(
         made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
+        TypeError: If its name is no string.
         ValueError: If the column is missing.
     """
+    if not isinstance(column, str):
+        raise TypeError(f"A column is named by a string, got {column!r}.")
     names = list((dataset.column_names or ()) if isinstance(dataset, Dataset | IterableDataset) else dataset)
     if column in names:
         return

@@ -41,8 +41,9 @@ class Work:
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
-            require_count(getattr(self, name), name, least)
+        require_count(self.batch_size, "batch_size")
+        require_count(self.shard_size, "shard_size", optional=True)
+        require_count(self.num_workers, "num_workers", least=0, optional=True)
         if self.on_error not in ("raise", "null"):
             raise ValueError(f"on_error must be 'raise' or 'null', got {self.on_error!r}.")
 

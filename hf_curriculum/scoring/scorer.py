@@ -21,6 +21,7 @@ from hf_curriculum.data import (
     require_count,
     require_finite,
     score_features,
+    suggesting,
     without_folders,
 )
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
@@ -52,6 +53,7 @@ class Scores:
     outside: int
 
 
+@suggesting
 class DifficultyScorer(Shareable):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
@@ -104,7 +106,7 @@ class DifficultyScorer(Shareable):
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
-        require_count(n_clusters, "n_clusters")
+        require_count(n_clusters, "n_clusters", optional=True)
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
         require_count(repeats, "repeats")
@@ -115,7 +117,8 @@ class DifficultyScorer(Shareable):
         self.normalize = normalize
         self.standardize = standardize
         self.l2_normalize = l2_normalize
-        self.seed = int(seed)
+        require_count(seed, "seed", least=0)
+        self.seed = int(seed) % 2**63
         self.repeats = repeats
         self.clusterer = clusterer
 
@@ -420,7 +423,13 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         return embeddings
     if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
         embeddings = embeddings.float()
-    matrix = np.asarray(embeddings)
+    if hasattr(embeddings, "column_names"):
+        raise TypeError('embeddings must be a matrix, got a dataset: pass its column, dataset["embedding"][:].')
+    try:
+        matrix = np.asarray(embeddings)
+        matrix = matrix.astype(np.float32) if matrix.dtype.kind in "OUS" else matrix
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"embeddings must be a matrix of numbers, shape (N, dim): {error}.") from error
     if matrix.dtype not in (np.float16, np.float32, np.float64):
         matrix = matrix.astype(np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:

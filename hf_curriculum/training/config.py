@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, SupportsFloat
 
-from hf_curriculum.data import is_number, plain_number, require_count
+from hf_curriculum.data import is_number, plain_number, require_count, suggesting
 
 logger = logging.getLogger(__name__)
 UNIFORM_FRACTION = 1 - 1 / math.e
@@ -16,6 +16,7 @@ SCHEDULES = ("cosine", "linear", "root", "step")
 ORDERS = ("easy_first", "hard_first")
 
 
+@suggesting
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig:
     """Settings of a curriculum; frozen, and checked when it is made.
@@ -127,7 +128,7 @@ class CurriculumConfig:
         Raises:
             ValueError: If ``total_steps`` is not a positive integer, or ``None`` and ``warmup_steps`` is a share.
         """
-        require_count(total_steps, "total_steps")
+        require_count(total_steps, "total_steps", optional=True)
         if isinstance(self.warmup_steps, int):
             return self.warmup_steps
         if total_steps is None:

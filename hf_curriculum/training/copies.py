@@ -44,8 +44,8 @@ class CopyLaw:
         block_size: int | None = None,
         batch_size: int | None = None,
     ) -> None:
-        for name, count in (("total_batch_size", total_batch_size), ("block_size", block_size)):
-            require_count(count, name)
+        require_count(total_batch_size, "total_batch_size")
+        require_count(block_size, "block_size", optional=True)
         points = spread_quantiles(quantiles)
         self.quantiles = np.asarray(quantiles, dtype=np.float64)
         self._lowest, self._highest = points[0], points[-1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from hf_curriculum.data import is_number, plain_number, require_count
+from hf_curriculum.data import is_number, plain_number, require_count, suggesting
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
@@ -21,6 +21,7 @@ _BLOCK_DRAWS = 1 << 14  # rows drawn at once, or one step's if these are more
 _KEPT = 4  # blocks, and windows, that are not drawn again
 
 
+@suggesting
 class CurriculumSampler(Sampler[int]):
     """Draws rows from prototypes to the whole dataset.
 
@@ -78,8 +79,8 @@ class CurriculumSampler(Sampler[int]):
         lengths: ArrayLike | None = None,
         micro_batch_size: int | None = None,
     ) -> None:
-        for name, count in (("total_batch_size", total_batch_size), ("steps_per_epoch", steps_per_epoch)):
-            require_count(count, name)
+        require_count(total_batch_size, "total_batch_size")
+        require_count(steps_per_epoch, "steps_per_epoch", optional=True)
         self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_curriculum.data import require_number
+from hf_curriculum.data import require_number, suggesting
 from hf_curriculum.training.bins import difficulty_bins, ordered
 from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
@@ -74,6 +74,7 @@ def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArra
     return np.asarray(weights / weights.sum())
 
 
+@suggesting
 def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """Share of the dataset that as many draws as it has rows are expected to visit.
 
@@ -108,6 +109,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
+@suggesting
 def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """Temperature at which the effective fraction is ``fraction``.
 
@@ -138,6 +140,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
+@suggesting
 def curriculum_weights(
     difficulty: ArrayLike, step: int, config: CurriculumConfig, total_steps: int | None = None
 ) -> FloatArray:

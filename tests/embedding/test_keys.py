@@ -289,6 +289,13 @@ def identity_of(path, dataset, **options):
     return digest(load_encoder(str(path), dataset, Options(**options))[0].identity())
 
 
+def test_the_computation_of_attention_is_part_of_the_key(tiny_bert, sentences):
+    encoder = load_encoder(tiny_bert, sentences, Options())[0]
+    before = digest(encoder.identity())
+    encoder.model.set_attn_implementation("eager")
+    assert digest(encoder.identity()) != before
+
+
 def test_the_place_of_a_model_is_no_part_of_its_key(tiny_bert, sentences, tmp_path):
     shutil.copytree(tiny_bert, tmp_path / "moved")
     assert identity_of(tmp_path / "moved", sentences) == identity_of(tiny_bert, sentences)
