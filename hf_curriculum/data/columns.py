@@ -33,8 +33,11 @@ def require_column(
         made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
+        TypeError: If its name is no string.
         ValueError: If the column is missing.
     """
+    if not isinstance(column, str):
+        raise TypeError(f"A column is named by a string, got {column!r}.")
     names = list((dataset.column_names or ()) if isinstance(dataset, Dataset | IterableDataset) else dataset)
     if column in names:
         return
@@ -67,7 +70,7 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
     if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
-        row = pc.index(array, pc.max(array)).as_py()
+        row = int(array.fill_null(0).to_numpy().argmax())
         raise ValueError(
             f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
             "minimum of the column, or scale it down."

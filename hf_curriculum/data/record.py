@@ -79,10 +79,13 @@ def require_own(dataset: Dataset, columns: Collection[str], remedy: str = "") ->
         remedy: A further way out, for the message.
 
     Raises:
+        TypeError: If a name is none.
         ValueError: If a column of somebody else would be lost.
     """
     scored = any(provenance(dataset, name).keys() >= {"normalize", "n_clusters"} for name in dataset.column_names)
     for name in columns:
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"The new column needs a name, got {name!r}.")
         if name not in dataset.column_names or provenance(dataset, name) or scored and name in (CLUSTER, DISTANCE):
             continue
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from datasets import Dataset, Features, IterableDataset
 from datasets.fingerprint import generate_random_fingerprint
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.data import EMBEDDING, suggesting, undecoded
 from hf_curriculum.embedding.batches import MapBatch
 from hf_curriculum.embedding.column import Work
 from hf_curriculum.embedding.forward import Forward, arithmetic, require_dtype
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _UNKNOWN = "unknown-"
 
 
+@suggesting
 class Embedder:
     """Rows to vectors, as a function of a batch: ``dataset.map(Embedder(model_id), batched=True)``.
 
@@ -83,7 +85,7 @@ class Embedder:
         trust_remote_code: bool = False,
     ) -> None:
         require_dtype(dtype)
-        self.model_id = model_id
+        self.model_id = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
         self.input_column = input_column
         self.output_column = output_column
         self.dtype = dtype

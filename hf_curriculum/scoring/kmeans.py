@@ -137,7 +137,7 @@ def assign(points: Points, centroids: torch.Tensor) -> tuple[NDArray[np.int32], 
     clusters, distances = points.joined(clusters), points.joined(distances)
     if (lost := np.flatnonzero(~np.isfinite(distances))).size:
         raise ValueError(
-            f"Row {points.rows[lost[0]]} of the embeddings is farther from all prototypes than float32 can tell "
+            f"Row {points.numbers[lost[0]]} of {points.name} is farther from all prototypes than float32 can tell "
             f"({lost.size} such rows). Drop it, or bring it to the scale of the others."
         )
     return clusters, distances

@@ -4,7 +4,6 @@ import inspect
 import logging
 import reprlib
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from hf_curriculum.data import (
     as_dataset,
     encoder_fields,
     fit_split,
+    hint,
     provenance,
     read_embeddings,
     read_labels,
@@ -90,6 +90,11 @@ def add_difficulty(
     _check_options(embedding_options)
     if scorer is None:
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
+    elif not isinstance(scorer, DifficultyScorer):
+        raise TypeError(
+            f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
+            "DifficultyScorer.from_pretrained(folder_or_repo_id)."
+        )
     elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
         raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
     dataset = as_dataset(dataset)
@@ -109,14 +114,17 @@ def add_difficulty(
         _check_encoder(scorer.trained_on_, encoder)
     else:
         blocks, has_embedding = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
+        points = Points.of_column(blocks, has_embedding, embedding_column)
+        scorer.fit(points, _of_rows(labels[reference], has_embedding), encoder)
     scored = {}
     for name, split in splits.items():
         blocks, has_embedding = embeddings[name]
         if not has_embedding.all():
             without = np.sum(~has_embedding)
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
+        scores = scorer.score(
+            Points.of_column(blocks, has_embedding, embedding_column), _of_rows(labels[name], has_embedding)
+        )
         scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
     return rejoined(scored, dataset)
 
@@ -129,9 +137,7 @@ def _check_options(given: Collection[str]) -> None:
         if name == "output_column":
             raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
         if name not in known:
-            close = get_close_matches(name, sorted(known), n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
-            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint(name, sorted(known))}")
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:

@@ -18,8 +18,10 @@ from hf_curriculum.data import (
     DISTANCE,
     EMBEDDING,
     difficulty_quantiles,
+    require_count,
     require_finite,
     score_features,
+    suggesting,
     without_folders,
 )
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
@@ -51,6 +53,7 @@ class Scores:
     outside: int
 
 
+@suggesting
 class DifficultyScorer(Shareable):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
@@ -103,12 +106,10 @@ class DifficultyScorer(Shareable):
     ) -> None:
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
-        if n_clusters is not None and n_clusters < 1:
-            raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
+        require_count(n_clusters, "n_clusters", optional=True)
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
-        if repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {repeats}.")
+        require_count(repeats, "repeats")
         if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
             raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
         self.n_clusters = n_clusters
@@ -116,7 +117,8 @@ class DifficultyScorer(Shareable):
         self.normalize = normalize
         self.standardize = standardize
         self.l2_normalize = l2_normalize
-        self.seed = int(seed)
+        require_count(seed, "seed", least=0)
+        self.seed = int(seed) % 2**63
         self.repeats = repeats
         self.clusterer = clusterer
 
@@ -226,11 +228,11 @@ class DifficultyScorer(Shareable):
         for prototypes in others:
             difficulty += prototypes.score(points, classes)[2]
         difficulty /= np.float32(len(self.prototypes_))
-        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
+        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
         return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
 
     def _in_unit_of_embeddings(
-        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32], points: Points
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
         if self.standardize or self.l2_normalize:
@@ -240,8 +242,9 @@ class DifficultyScorer(Shareable):
             distance = distance * unit
             difficulty = difficulty * unit if self.normalize is None else difficulty
         if not np.isfinite(distance).all():
+            row = points.numbers[np.argmax(~np.isfinite(distance))]
             raise ValueError(
-                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                f"The distance of row {row} of {points.name} is more than float32 can "
                 "hold. Scale the embeddings down, or pass standardize=True."
             )
         return distance, difficulty
@@ -420,7 +423,13 @@ def _as_points(embeddings: ArrayLike | Points) -> Points:
         return embeddings
     if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
         embeddings = embeddings.float()
-    matrix = np.asarray(embeddings)
+    if hasattr(embeddings, "column_names"):
+        raise TypeError('embeddings must be a matrix, got a dataset: pass its column, dataset["embedding"][:].')
+    try:
+        matrix = np.asarray(embeddings)
+        matrix = matrix.astype(np.float32) if matrix.dtype.kind in "OUS" else matrix
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"embeddings must be a matrix of numbers, shape (N, dim): {error}.") from error
     if matrix.dtype not in (np.float16, np.float32, np.float64):
         matrix = matrix.astype(np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from hf_curriculum.data import is_number, plain_number, require_count, suggesting
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
@@ -20,6 +21,7 @@ _BLOCK_DRAWS = 1 << 14  # rows drawn at once, or one step's if these are more
 _KEPT = 4  # blocks, and windows, that are not drawn again
 
 
+@suggesting
 class CurriculumSampler(Sampler[int]):
     """Draws rows from prototypes to the whole dataset.
 
@@ -77,12 +79,13 @@ class CurriculumSampler(Sampler[int]):
         lengths: ArrayLike | None = None,
         micro_batch_size: int | None = None,
     ) -> None:
-        for name, count in (("total_batch_size", total_batch_size), ("steps_per_epoch", steps_per_epoch)):
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
+        require_count(total_batch_size, "total_batch_size")
+        require_count(steps_per_epoch, "steps_per_epoch", optional=True)
         self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size
+        if not is_number(plain_number(seed), int):
+            raise TypeError(f"seed must be an integer, got {seed!r}.")
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
         self.warmup_steps = self.config.resolve_warmup(total_steps)
         self.total_steps = total_steps

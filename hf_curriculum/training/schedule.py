@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hf_curriculum.data import require_number, suggesting
 from hf_curriculum.training.bins import difficulty_bins, ordered
 from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
@@ -73,6 +74,7 @@ def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArra
     return np.asarray(weights / weights.sum())
 
 
+@suggesting
 def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """Share of the dataset that as many draws as it has rows are expected to visit.
 
@@ -99,6 +101,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     Source:
         Lin et al., CVPR 2025 (temperature annealing by the effective dataset size).
     """
+    require_number(temperature, "temperature")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
     scores = ordered(check_difficulty(difficulty).astype(np.float64), "easy_first").astype(np.float64, copy=False)
@@ -106,6 +109,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
+@suggesting
 def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """Temperature at which the effective fraction is ``fraction``.
 
@@ -116,8 +120,8 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     Returns:
         The temperature, in the unit of ``difficulty``; its effective fraction is within 1e-6 of the target. A target
         that uniform sampling does not exceed has no finite answer and gives ``math.inf`` (uniform sampling). A target
-        below what the easiest rows alone give (one row, or all that tie for the lowest difficulty) gives a
-        temperature so low that only these are drawn.
+        below what the easiest rows alone give (one row, or all that tie for the lowest difficulty, which those within
+        1e-306 of it do) gives a temperature so low that only these are drawn.
 
     Raises:
         ValueError: If ``fraction`` is not in ``(0, 1]``, or ``difficulty`` is empty, not finite or not 1-D.
@@ -129,12 +133,14 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
         >>> round(effective_fraction(scores, solve_temperature(scores, 0.3)), 6)
         0.3
     """
+    require_number(fraction, "fraction")
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
     ranked = np.sort(ordered(check_difficulty(difficulty).astype(np.float64), "easy_first"))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
+@suggesting
 def curriculum_weights(
     difficulty: ArrayLike, step: int, config: CurriculumConfig, total_steps: int | None = None
 ) -> FloatArray:
@@ -153,7 +159,8 @@ def curriculum_weights(
         ValueError: If ``step`` is negative, ``difficulty`` is empty, not finite or not 1-D, or ``total_steps`` is
             missing.
     """
-    if step < 0:
+    require_number(step, "step")
+    if not step >= 0:
         raise ValueError(f"step counts from 0, got {step}.")
     config = require_config(config, "config")
     scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)

@@ -38,7 +38,7 @@ from datasets.iterable_dataset import _BaseExamplesIterable
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import get_worker_info
 
-from hf_curriculum.data import difficulty_quantiles, provenance, require_column
+from hf_curriculum.data import difficulty_quantiles, provenance, require_column, suggesting
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.copies import CopyLaw
 from hf_curriculum.training.journal import Journal
@@ -52,6 +52,7 @@ START: dict[str, Any] = {"source": None, "skip": 0, "pass": 0, "read": 0, "emitt
 """State of a reader before its first row."""
 
 
+@suggesting
 def curriculum_stream(
     stream: IterableDataset,
     config: CurriculumConfig | None = None,

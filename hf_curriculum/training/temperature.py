@@ -27,15 +27,17 @@ class TemperatureSolver:
         uniform: Effective fraction of uniform draws from the ranked rows.
 
     Raises:
-        ValueError: If the difficulties differ, but by less than 1e-290.
+        ValueError: If the difficulties differ, but by less than 1e-290 or more than 1e303.
     """
 
     def __init__(self, ranked: NDArray[np.floating], edges: NDArray[np.int64], rows: int) -> None:
         lowest = float(ranked[0])
         spread = float(ranked[-1]) - lowest
-        if 0 < spread < 1e-290:
+        if spread and not 1e-290 <= spread <= 1e303:
+            small = spread < 1
             raise ValueError(
-                f"difficulty varies by {spread:.3g} only, for which no temperature can be told. Scale it up."
+                f"difficulty varies by {spread:.3g}{' only' * small}, for which no temperature can be told. Scale it "
+                f"{'up' if small else 'down'}."
             )
         # Numbers whose squares would leave the range of float64 are divided by a power of two, which is exact.
         self._unit = 1.0 if spread == 0 or 1e-100 < spread < 1e100 else 2.0 ** math.frexp(spread)[1] / 2

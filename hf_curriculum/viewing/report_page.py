@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum._version import __version__
-from hf_curriculum.data import CLUSTER, EMBEDDING, part, provenance, read_clusters, read_difficulty, require_dataset
+from hf_curriculum.data import (
+    CLUSTER,
+    EMBEDDING,
+    part,
+    provenance,
+    read_clusters,
+    read_difficulty,
+    require_dataset,
+    suggesting,
+)
 from hf_curriculum.files import appears_whole
 from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.embedding_map import map_of
@@ -30,6 +39,7 @@ _CLUSTERS = 100  # that can be looked into: their pictures make the file large
 _EXTREMES = 4  # rows at each end of a cluster
 
 
+@suggesting
 def report(
     dataset: Dataset,
     path: str | Path = "report.html",

@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
+    "data": ["options", "columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
     "encoders": [
         "identity",
         "base",
