@@ -18,7 +18,7 @@ from datasets.utils.tqdm import tqdm
 from hf_curriculum.data import EMBEDDING, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
-from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
+from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder, window_rows
 from hf_curriculum.embedding.shards import ShardFolder
 from hf_curriculum.processes import agree, this_process
 
@@ -169,7 +169,7 @@ class ColumnJob:
     @property
     def _window_size(self) -> int:
         """Rows that are best prepared together."""
-        return self.work.batch_size * max(1, self.forward.encoder.window // self.work.batch_size)
+        return window_rows(self.forward.encoder, self.work.batch_size)
 
     def _ranges(self, start: int) -> list[tuple[int, int]]:
         """The windows of a shard."""

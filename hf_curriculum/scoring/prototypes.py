@@ -1,14 +1,14 @@
 """One clustering of the rows: where its prototypes are, and how far from each its rows lie."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import fit_normalizer
+from hf_curriculum.scoring.difficulty import Ranges, fit_normalizer
 from hf_curriculum.scoring.kmeans import assign, davies_bouldin
 from hf_curriculum.scoring.points import Points
 
@@ -31,6 +31,8 @@ class Prototypes:
         labels: Class of each, shape ``(K,)``; ``None`` if there are no classes.
         davies_bouldin: Index of the clustering, the mean over the classes; ``None`` for one cluster.
         outliers: Rows in clusters that are too small for a prototype.
+        tiny: Centroids of these clusters, float32, shape ``(T, dim)``; known to who has fitted, and not stored.
+        tiny_labels: Class of each, shape ``(T,)``; ``None`` if there are no classes.
     """
 
     centroids: torch.Tensor
@@ -38,6 +40,8 @@ class Prototypes:
     labels: Labels = None
     davies_bouldin: float | None = None
     outliers: int = 0
+    tiny: torch.Tensor | None = None
+    tiny_labels: Labels = None
 
     @classmethod
     def fit(cls, points: Points, labels: Labels, find: FindCentroids, normalize: str | None) -> "Prototypes":
@@ -67,6 +71,8 @@ class Prototypes:
             labels=np.repeat(classes, [len(part.centroids) for part in found]),
             davies_bouldin=float(np.mean(indices)) if indices else None,
             outliers=sum(part.outliers for part in found),
+            tiny=torch.cat([part.tiny for part in found if part.tiny is not None]),
+            tiny_labels=np.repeat(classes, [0 if part.tiny is None else len(part.tiny) for part in found]),
         )
 
     @classmethod
@@ -82,6 +88,7 @@ class Prototypes:
             quantiles=quantiles,
             davies_bouldin=index,
             outliers=int(np.sum(~inside)),
+            tiny=centroids[torch.from_numpy(~kept)],
         )
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -102,6 +109,27 @@ class Prototypes:
             found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(of_class)])
             cluster[rows] = of_class[found]
         return cluster, distance
+
+    def ranges(self, points: Points, labels: Labels) -> Ranges:
+        """Ranges of the distances of some rows, without those that belong to a cluster too small for a prototype.
+
+        Such rows lie far from all prototypes: in :meth:`fit` they do not stretch a range, nor do their like here.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            The ranges.
+        """
+        cluster, distance = self.nearest(points, labels)
+        if self.tiny is not None and len(self.tiny):
+            every = replace(self, centroids=torch.cat([self.centroids, self.tiny]))
+            if self.labels is not None and self.tiny_labels is not None:
+                every = replace(every, labels=np.concatenate([self.labels, self.tiny_labels]))
+            inside = every.nearest(points, labels)[0] < len(self.centroids)
+            cluster, distance = cluster[inside], distance[inside]
+        return Ranges.of(distance, cluster, len(self.centroids))
 
 
 def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:

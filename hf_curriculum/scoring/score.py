@@ -99,7 +99,7 @@ def add_difficulty(
     reference = fit_split(splits)
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
-        _check_encoder(scorer.trained_on_, encoder)
+        check_encoder(scorer.trained_on_, encoder)
     else:
         blocks, has_embedding = embeddings[reference]
         scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
@@ -130,8 +130,16 @@ def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray
     return None if labels is None else labels[has_embedding]
 
 
-def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
-    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
+def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
+    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on.
+
+    Args:
+        trained_on: Provenance of the embeddings in ``fit``; ``None`` or empty where it is not known.
+        encoder: That of those to be scored; empty where it is not known.
+
+    Raises:
+        ValueError: If they differ; what differs is named.
+    """
     if not trained_on or not encoder:
         return
     differing = [
@@ -154,8 +162,24 @@ def _add_scores(
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
-    record = {
-        "embedding": provenance(dataset, embedding_column),
+    columns = score_columns(scores, has_embedding)
+    encoder = provenance(dataset, embedding_column)
+    return add_columns(dataset, columns, score_features(score_record(scorer, encoder, label_column)))
+
+
+def score_record(scorer: DifficultyScorer, encoder: dict[str, Any], label_column: str | None) -> dict[str, Any]:
+    """Provenance of the difficulties that a scorer gives.
+
+    Args:
+        scorer: Is fitted.
+        encoder: Provenance of the embeddings.
+        label_column: Column of the classes; ``None`` for none.
+
+    Returns:
+        The record; JSON.
+    """
+    return {
+        "embedding": encoder,
         "n_clusters": scorer.n_clusters_,
         "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
         "outliers": scorer.outliers_,
@@ -170,11 +194,22 @@ def _add_scores(
         "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
         "version": __version__,
     }
-    columns = {
+
+
+def score_columns(scores: Scores, has_embedding: np.ndarray) -> dict[str, pa.Array]:
+    """Scores as columns.
+
+    Args:
+        scores: Of the rows that have an embedding.
+        has_embedding: Which rows these are, bool, shape ``(N,)``.
+
+    Returns:
+        Arrays of ``N`` values, null in the other rows, by name.
+    """
+    return {
         name: _with_nulls(values, has_embedding)
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
-    return add_columns(dataset, columns, score_features(record))
 
 
 def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:

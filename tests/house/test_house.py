@@ -28,6 +28,11 @@ HOUSE = {
         "pretrained",
         "scorer",
         "score",
+        "ray_pool",
+        "parquet_input",
+        "parquet_output",
+        "parquet_work",
+        "parquet",
     ],
     "training": [
         "config",
