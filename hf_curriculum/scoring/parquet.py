@@ -36,7 +36,7 @@ from hf_curriculum.scoring.parquet_work import (
     Score,
 )
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.ray_pool import consume, each, ray_started
+from hf_curriculum.scoring.ray_pool import RayPool, ray_started
 from hf_curriculum.scoring.score import check_encoder
 from hf_curriculum.scoring.scorer import DifficultyScorer
 from hf_curriculum.scoring.scorer_files import OPTIONS
@@ -89,7 +89,7 @@ def score_parquet(
             index of the sample.
         cluster_range: Inclusive range of the numbers to try.
         label_column: Cluster inside each class of this column.
-        normalize: ``"minmax"`` (default), ``"rank"`` (quantiles are those of the sample, but for the ends) or ``None``.
+        normalize: ``"minmax"`` (default), ``"rank"`` (inner quantiles are those of the sample) or ``None``.
         seed: Seed of sample and k-means. Default 42.
         **embedding_options: Further options of :class:`hf_curriculum.Embedder`, such as ``input_column``, ``on_error``
             or ``batch_size``.
@@ -176,29 +176,53 @@ class _Job:
 
     def run(self, actors: int | None, sample_rows: int | None) -> None:
         """Do what is not done yet."""
-        parts, output, schema = self.source.parts, self.output, self.source.schema
-        done, embedded = output.finished(), output.embedded()
-        if self.id_column is not None and not (done or embedded):
+        with RayPool(actors) as pool:
+            counts = self._prepare(pool)
+            self._embed(pool)
+            if not pool.accelerated:
+                return self._score(pool, counts, sample_rows)
+        with RayPool(accelerated=False) as pool:
+            self._score(pool, counts, sample_rows)
+
+    def _prepare(self, pool: RayPool) -> dict[int, Classes]:
+        """Check the ids of the rows, count those of each class in each part."""
+        parts, schema, output = self.source.parts, self.source.schema, self.output
+        if self.id_column is not None and not (output.finished() or output.embedded()):
             shares = -(-len(self.source) // _IDS_AT_ONCE)
-            consume(each(Duplicates(parts, schema, self.id_column, shares), range(shares)))
-        counts = self._classes() if self.label_column is not None and not output.has_scorer else {}
-        todo = [part for part in parts if part.number not in done | embedded]
-        if todo:
-            for number in each(Embed(self.embedder, schema, output), todo, actors or _actors()):
-                if number == todo[0].number and self.scorer.is_fitted:
-                    check_encoder(self.scorer.trained_on_, self._encoder()[1])
+            pool.all(Duplicates(parts, schema, self.id_column, shares), range(shares), "Checking ids")
+        if self.label_column is None:
+            return {part.number: {None: len(part)} for part in parts}
+        if output.has_scorer:
+            return {}
+        counts = dict(pool.each(CountClasses(schema, self.label_column), parts, "Counting classes"))
+        if self.scorer.is_fitted:
+            self.scorer.check_labels(np.array([*reduce(operator.or_, counts.values())]))
+        return counts
+
+    def _embed(self, pool: RayPool) -> None:
+        done = self.output.finished() | self.output.embedded()
+        todo = [part for part in self.source.parts if part.number not in done]
+        for place, _ in enumerate(pool.each(Embed(self.embedder, self.source.schema, self.output), todo, "Embedding")):
+            if place == 0 and self.scorer.is_fitted:  # before all the others are embedded in vain
+                check_encoder(self.scorer.trained_on_, self._encoder()[1])
+
+    def _score(self, pool: RayPool, counts: dict[int, Classes], sample_rows: int | None) -> None:
         feature, record = self._encoder()
-        if not output.has_scorer:
+        if feature is None:
+            column = self.embedder.column(Features.from_arrow_schema(self.source.schema))
+            raise ValueError(f"No row of column {column!r} can be embedded; on_error='raise' says why.")
+        if not self.output.has_scorer:
             if self.scorer.is_fitted:
                 check_encoder(self.scorer.trained_on_, record)
             else:
-                self._fit(record, counts, sample_rows)
-            output.save_scorer(self.scorer)
-        scorer = output.load_scorer()
-        todo = [part for part in parts if part.number not in done]
+                self._fit(pool, record, counts, sample_rows)
+            self.output.save_scorer(self.scorer)
+        scorer, done = self.output.load_scorer(), self.output.finished()
         numbered = self.id_column is None
-        work = Score(schema, self.label_column, output, scorer, feature, record, numbered, self.keep_embeddings)
-        consume(each(work, todo))
+        work = Score(
+            self.source.schema, self.label_column, self.output, scorer, feature, record, numbered, self.keep_embeddings
+        )
+        pool.all(work, [part for part in self.source.parts if part.number not in done], "Scoring")
 
     def end(self) -> DifficultyScorer:
         """Count what is written, sweep, and hand out the scorer."""
@@ -225,40 +249,31 @@ class _Job:
                 "scored, and kept: make room and call again",
             ) from error
 
-    def _classes(self) -> dict[int, Classes]:
-        """Rows by class of each part; raises for a class that a fitted scorer does not know."""
-        assert self.label_column is not None
-        counts = dict(each(CountClasses(self.source.schema, self.label_column), self.source.parts))
-        if self.scorer.is_fitted:
-            self.scorer.check_labels(np.array([*reduce(operator.or_, counts.values())]))
-        return counts
-
     def _encoder(self) -> tuple[Any, dict[str, Any]]:
-        """Feature and provenance of the vectors, from the first part that has any."""
+        """Feature and provenance of the vectors, from the first part that has any; ``None`` and none if none has."""
         for number in sorted(self.output.embedded()):
             schema = self.output.vectors_schema(number)
             if not pa.types.is_null(schema.field(EMBEDDING).type):
                 known = Dataset(schema.empty_table())
                 return known.features[EMBEDDING], provenance(known, EMBEDDING)
-        column = self.embedder.column(Features.from_arrow_schema(self.source.schema))
-        raise ValueError(f"No row of column {column!r} can be embedded. on_error='raise' says why.")
+        return None, {}
 
-    def _fit(self, record: dict[str, Any], counts: dict[int, Classes], size: int | None) -> None:
+    def _fit(self, pool: RayPool, record: dict[str, Any], counts: dict[int, Classes], size: int | None) -> None:
         """Fit the scorer on a sample, and give it the ranges of all rows."""
         parts = self.source.parts
-        counts = counts or {part.number: {None: len(part)} for part in parts}
         total: Counter[Any] = sum(map(Counter, counts.values()), Counter())
         size = size or max(_CLUSTERS, _most_clusters(self.scorer) * len(total)) * _A_CLUSTER
         wanted = _allot(counts, total, size, self.scorer.seed)
         work = Draw(self.source.schema, self.label_column, self.output, self.scorer.seed)
         items = [(part, wanted[part.number]) for part in parts if wanted[part.number]]
-        drawn = [found[1:] for found in sorted(each(work, items), key=lambda found: found[0]) if len(found[1])]
+        found = sorted(pool.each(work, items, "Drawing the sample"), key=lambda found: found[0])
+        drawn = [(vectors, labels) for _, vectors, labels in found if len(vectors)]
         labels = None if self.label_column is None else np.concatenate([labels for _, labels in drawn])
         self.scorer.fit(Points.of([vectors for vectors, _ in drawn]), labels, record)
         if size < len(self.source) and self.scorer.normalize is not None:
             measure = Measure(self.source.schema, self.label_column, self.output, self.scorer)
             ranges: list[Ranges] | None = None
-            for found in each(measure, parts):
+            for found in pool.each(measure, parts, "Measuring the ranges"):
                 ranges = found if ranges is None else [a.merged(b) for a, b in zip(ranges, found, strict=True)]
             assert ranges is not None
             self.scorer.prototypes_ = [
@@ -281,16 +296,11 @@ def _scorer_of(
     return scorer if isinstance(scorer, DifficultyScorer) else DifficultyScorer.from_pretrained(scorer)
 
 
-def _actors() -> int:
-    import ray
-
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) or resources.get("CPU", 1)))
-
-
 def _most_clusters(scorer: DifficultyScorer) -> int:
     """Clusters, of a class, that may be asked for."""
-    return scorer.n_clusters or (scorer.cluster_range or (0, 0))[1] or getattr(scorer.clusterer, "n_clusters", 1)
+    if scorer.n_clusters is not None:
+        return scorer.n_clusters
+    return scorer.cluster_range[1] if scorer.cluster_range else getattr(scorer.clusterer, "n_clusters", 1)
 
 
 def _allot(counts: dict[int, Classes], total: Counter[Any], size: int, seed: int) -> dict[int, Classes]:

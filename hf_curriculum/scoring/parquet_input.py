@@ -1,10 +1,12 @@
 """Parquet files as parts: ranges of rows of about one size, wherever the files and their row groups begin."""
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -95,7 +97,9 @@ class ParquetInput:
         names = [paths] if isinstance(paths, str | Path) else list(paths)
         files = [file for name in names for file in _files(str(name))]
         if not files:
-            raise ValueError(f"There is no Parquet file (*.parquet) in {', '.join(map(str, names)) or 'an empty list'}.")
+            raise ValueError(
+                f"There is no Parquet file (*.parquet) in {', '.join(map(str, names)) or 'an empty list'}."
+            )
         if len(set(files)) < len(files):
             twice = sorted({file for file in files if files.count(file) > 1})
             raise ValueError(f"{twice[0]} is named twice: its rows would be scored twice.")
@@ -151,21 +155,29 @@ def _read_piece(parquet: pq.ParquetFile, piece: Piece, columns: list[str] | None
 def _files(name: str) -> list[str]:
     try:
         fs, path = url_to_fs(name)
-        if path.endswith(".parquet") and not fs.isdir(path):
-            found = fs.glob(path) if any(sign in path for sign in "*?[") else [path]
-        elif any(sign in path for sign in "*?["):
-            found = fs.glob(path)
-        elif fs.isdir(path):
-            found = [file for file in fs.find(path) if _is_data(file[len(path) :])]
+        if "*" in path or "?" in path or "[" in path:
+            found = fs.glob(path) or _none_in(fs, re.split(r"[^/]*[*?[]", path)[0])
+        elif fs.info(path)["type"] == "directory":
+            found = [file for file in fs.find(path) if _is_data(file[len(path) :])] or _none_in(fs, path)
+        elif path.endswith(".parquet"):
+            found = [path]
         else:
-            raise FileNotFoundError(f"{name} does not exist, or is no Parquet file (*.parquet).")
+            raise ValueError(f"{name} is no Parquet file (*.parquet).")
         return [fs.unstrip_protocol(file) for file in sorted(found)]
     except ImportError as error:  # fsspec says which package knows the protocol
         raise ModuleNotFoundError(f"{name} cannot be read: {error}") from error
     except FileNotFoundError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{name} does not exist.") from error
+    except ValueError:
+        raise
     except Exception as error:
         raise _refused(name, error) from error
+
+
+def _none_in(fs: Any, folder: str) -> list[str]:
+    """No files; but a store that refuses to be searched says so only here."""
+    fs.ls(folder)
+    return []
 
 
 def _is_data(path: str) -> bool:

@@ -73,7 +73,9 @@ class Embed:
                 found.append(embedded[self.embedder.output_column])
         kinds = [array.type for array in found if not pa.types.is_null(array.type)]
         kind = kinds[0] if kinds else pa.null()
-        chunks = [chunk if chunk.type == kind else pa.nulls(len(chunk), kind) for array in found for chunk in array.chunks]
+        chunks = [
+            chunk if chunk.type == kind else pa.nulls(len(chunk), kind) for array in found for chunk in array.chunks
+        ]
         return pa.chunked_array(chunks, kind)
 
 
@@ -257,7 +259,7 @@ class Score:
         columns |= score_columns(scores, has_vector)
         features |= score_features(score_record(self.scorer, dict(self.record), self.column))
         table = _appended(rows, columns, Features(features))
-        order = pc.sort_indices(table[SCORES[-1]], null_placement="at_end")
+        order = pc.sort_indices(table[SCORES[-1]])  # nulls last
         self.output.write(part.number, table.take(order))
         return part.number
 

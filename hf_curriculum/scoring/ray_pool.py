@@ -1,151 +1,172 @@
-"""Work on parts, by actors and tasks of Ray Data."""
+"""Work on the parts of an input, by actors of Ray."""
 
 import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
-from datasets import are_progress_bars_disabled
+from datasets.utils.tqdm import tqdm
 
 from hf_curriculum._optional import require_extra
 
-_DEATHS = 8  # of an actor on one part, before the part is taken for their cause
-Item = TypeVar("Item")
+_DEATHS = 8  # of an actor on one item, before the item is taken for their cause
+_AHEAD = 2  # items that an actor has got: it starts the next one without asking
 
 
 @contextmanager
 def ray_started() -> Iterator[None]:
-    """Ray: the one that runs already, of this process, of ``RAY_ADDRESS`` or of this machine; else one of our own.
+    """Ray: the one that runs already, in this process, at ``RAY_ADDRESS`` or on this machine; else one of our own.
 
-    Ours has no dashboard and sends no telemetry, and is shut down at the end, as after an error.
+    Ours has no dashboard, sends no telemetry, and is shut down at the end, after an error too.
 
     Raises:
         ModuleNotFoundError: If Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning of what will change
-    require_extra("ray.data", extra="ray", purpose="score_parquet")
-    import ray
-
-    level = logging.getLogger("ray.data").level
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of what Ray will change
+    ray: Any = require_extra("ray", extra="ray", purpose="score_parquet")
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
-    context = ray.data.DataContext.get_current()
-    bars = context.enable_progress_bars
-    context.enable_progress_bars = bars and not are_progress_bars_disabled()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
-        logging.getLogger("ray.data").setLevel(level)
-        context.enable_progress_bars = bars
         if started:
             ray.shutdown()
 
 
-def each(work: Callable[[Item], Any], items: Sequence[Item], actors: int | None = None) -> Iterator[Any]:
-    """What ``work`` makes of each item, as they are finished.
+class RayPool:
+    """Actors that do one work after the other, each on many items; they live as long as the ``with`` block.
+
+    Ray Data would start new ones for each work, and takes no limit for how often an actor may die on the same item.
 
     Args:
-        work: Pickles; what it has loaded it keeps for the next item, if actors do it.
-        items: Pickle, and are small.
-        actors: Number of actors, which share the GPUs that there are. Default ``None``: tasks, one a CPU.
-
-    Yields:
-        One result an item, which pickles.
-
-    Raises:
-        Exception: The first that ``work`` raises, as it is.
-        RuntimeError: If actors die again and again on one item.
+        actors: Their number. Default ``None``: one a GPU, or one a CPU.
+        accelerated: Whether they share the GPUs of the cluster. Default ``True``, where there are any.
     """
-    import ray
-    from ray.exceptions import RayError
 
-    sent = ray.put(ray.cloudpickle.dumps(work))
-    rows = [{"item": ray.cloudpickle.dumps(item)} for item in items]
-    options: dict[str, Any] = {"batch_size": 1, "batch_format": "numpy", "num_cpus": 1}
-    function: Any = _call
-    if actors is None:
-        options["fn_args"] = (sent,)
-    else:
-        function = Actor
+    def __init__(self, actors: int | None = None, accelerated: bool = True) -> None:
+        import ray
+
         resources = ray.cluster_resources()
-        options |= {
-            "fn_constructor_args": (sent,),
-            "concurrency": actors,
-            "num_cpus": min(1.0, resources.get("CPU", 1) / actors),
-            "num_gpus": min(1.0, resources.get("GPU", 0) / actors),
-            "max_restarts": -1,
-            "max_task_retries": _DEATHS,
-        }
-    results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(function, **options)
-    try:
-        with closing(iter(results.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0))) as batches:
-            for batch in batches:
-                for content in batch["result"]:
-                    result = pickle.loads(content)
-                    if isinstance(result, Exception):
-                        raise result
-                    yield result
-    except RayError as error:
-        raise RuntimeError(f"Ray gave up: {error}. What is finished is kept: call again.") from error
+        cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0) if accelerated else 0
+        self.accelerated = gpus > 0
+        self.size = actors or max(1, int(gpus or cpus))
+        remote = ray.remote(_Worker).options(
+            num_cpus=min(1.0, cpus / self.size),
+            num_gpus=min(1.0, gpus / self.size),
+            max_restarts=-1,
+            max_task_retries=_DEATHS,
+        )
+        self._actors = [remote.remote() for _ in range(self.size)]
+
+    def __enter__(self) -> "RayPool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        import ray
+
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def each(self, work: Callable[[Any], Any], items: Sequence[Any], task: str) -> Iterator[Any]:
+        """What ``work`` makes of each item, as they are finished.
+
+        Args:
+            work: Pickles. An actor keeps what it has loaded for the next item.
+            items: Pickle, and are small.
+            task: What is done, for the progress bar and errors.
+
+        Yields:
+            One result an item.
+
+        Raises:
+            Exception: The first that ``work`` raises, as it is.
+            RuntimeError: If actors die again and again on one item, or Ray fails.
+        """
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            sent = ray.put(ray.cloudpickle.dumps(work))
+        except Exception as error:
+            raise ValueError(
+                f"This model cannot be sent to other processes: {type(error).__name__}: {error}"
+            ) from error
+        left = iter(items)
+        running: dict[Any, Any] = {}
+
+        def start(actor: Any) -> None:
+            for item in left:
+                running[actor.run.remote([sent], ray.cloudpickle.dumps(item))] = actor
+                return
+
+        for _ in range(_AHEAD):
+            for actor in self._actors:
+                start(actor)
+        with tqdm(total=len(items), desc=task, unit=" parts") as bar:
+            while running:
+                (ready,), _ = ray.wait(list(running), num_returns=1)
+                start(running.pop(ready))
+                try:
+                    result = pickle.loads(ray.get(ready))
+                except RayError as error:
+                    raise RuntimeError(f"Ray gave up {task.lower()}: {error}. What is finished is kept.") from error
+                if isinstance(result, Exception):
+                    raise result
+                bar.update()
+                yield result
+
+    def all(self, work: Callable[[Any], Any], items: Sequence[Any], task: str) -> None:
+        """As :meth:`each`, where results do not matter.
+
+        Args:
+            work: As there.
+            items: As there.
+            task: As there.
+        """
+        for _ in self.each(work, items, task):
+            pass
 
 
-def consume(results: Iterator[Any]) -> None:
-    """Do all, keep nothing."""
-    for _ in results:
-        pass
+class _Worker:
+    """The actor."""
 
-
-class Actor:
-    """Does a work on one item after the other; what it has loaded, it keeps.
-
-    Args:
-        sent: The work, pickled, where Ray keeps it.
-    """
-
-    def __init__(self, sent: Any) -> None:
-        self._sent = sent
+    def __init__(self) -> None:
+        self._key: Any = None
         self._work: Any = None
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The result of an item, or its error: raised here, it would come to the driver in pages of Ray's."""
+    def run(self, sent: list[Any], item: bytes) -> bytes:
+        """The result of an item, or its error: raised here, it would come to the driver with pages of Ray's."""
+        import ray
+
         try:
-            if self._work is None:
-                self._work = _load(self._sent)
-            result = self._work(pickle.loads(batch["item"][0]))
+            if self._key != sent[0]:
+                self._key, self._work = None, None
+                self._work, self._key = _load(ray.get(sent[0])), sent[0]
+            return ray.cloudpickle.dumps(self._work(pickle.loads(item)))
         except Exception as error:
-            result = error
-        return {"result": np.array([_dump(result)], object)}
+            return _dump(error)
 
 
-def _call(batch: dict[str, np.ndarray], sent: Any) -> dict[str, np.ndarray]:
-    return Actor(sent)(batch)
-
-
-def _load(sent: Any) -> Any:
-    import ray
-
-    content = ray.get(sent) if isinstance(sent, ray.ObjectRef) else sent
+def _load(content: bytes) -> Any:
     try:
         return pickle.loads(content)
     except Exception as error:
         raise RuntimeError(
-            f"What was sent cannot be loaded where it should run: {type(error).__name__}: {error}. Model, packages and "
-            "your own modules have to be there on each machine, not on the driver's alone."
+            f"The model cannot be loaded where it should run: {type(error).__name__}: {error}. Its files and the "
+            "modules that its code stands in have to be on each machine, not on that of the driver alone."
         ) from error
 
 
-def _dump(result: Any) -> bytes:
+def _dump(error: Exception) -> bytes:
     import ray
 
     try:
-        content: bytes = ray.cloudpickle.dumps(result)
+        content: bytes = ray.cloudpickle.dumps(error)
         pickle.loads(content)
-    except Exception:  # an error that does not pickle
-        content = pickle.dumps(RuntimeError(f"{type(result).__name__}: {result}"))
+    except Exception:  # not every error pickles
+        content = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     return content

@@ -1,0 +1,400 @@
+"""score_parquet: the numbers of one machine, each row once, whoever is killed."""
+
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import worker_parquet
+from datasets import Dataset, List, Value, load_dataset
+from launching import environment
+from needs import needs
+from PIL import Image
+from transformers import TrainingArguments
+from typer.testing import CliRunner
+from worker_parquet import count_letters, refuse_some
+
+from hf_curriculum import (
+    CurriculumConfig,
+    CurriculumTrainer,
+    DifficultyScorer,
+    Embedder,
+    add_difficulty,
+    provenance,
+    score_parquet,
+)
+from hf_curriculum.cli import app
+
+SCORES = ["embedding", "cluster", "distance", "difficulty"]
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "small", "large", "abacus", "ostrich"]
+
+
+def write_texts(folder, sizes, seed=0):
+    """Files of short texts, of which the number of the row is a column; the rows as a dataset."""
+    rng = random.Random(seed)
+    texts = [" ".join(rng.choices(WORDS, k=1 + i % 9)) for i in range(sum(sizes))]
+    rows = Dataset.from_dict({"text": texts, "label": [i % 3 for i in range(len(texts))], "key": range(len(texts))})
+    folder.mkdir(parents=True)
+    first = 0
+    for i, size in enumerate(sizes):
+        rows.select(range(first, first + size)).to_parquet(str(folder / f"{i:03d}.parquet"), batch_size=700)
+        first += size
+    return rows
+
+
+def read(folder, order="row"):
+    """All scored rows in the order of the input."""
+    table = pa.concat_tables(pq.read_table(file) for file in sorted(folder.glob("*.parquet")))
+    return Dataset(table.sort_by(order))
+
+
+def assert_same(scored, reference, columns=SCORES):
+    assert len(scored) == len(reference)
+    for column in columns:
+        assert scored.data.column(column).to_pylist() == reference.data.column(column).to_pylist(), column
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A Ray of two CPUs that runs already."""
+    ray = needs("ray")
+    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts") / "in"
+    return folder, write_texts(folder, [1500, 30, 2900, 570])
+
+
+def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, texts):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match=r"score_parquet needs `ray`.*hf-curriculum\[ray\]"):
+        score_parquet(texts[0], tmp_path / "out", count_letters, input_column="text", n_clusters=3)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"input_column": "txt"}, "'txt'"),
+        ({"input_column": "text", "id_column": "keys"}, "Did you mean 'key'"),
+        ({"input_column": "text", "label_column": "labels"}, "Did you mean 'label'"),
+        ({"input_column": "text", "n_clusters": 6000}, "6000 clusters need at least as many rows"),
+        ({"input_column": "text", "concurrency": 0}, "concurrency must be at least 1, got 0"),
+        ({"input_column": "text", "sample_rows": 0}, "sample_rows must be at least 1, got 0"),
+        ({"input_column": "text", "on_error": "skip"}, "on_error must be"),
+        ({"input_column": "text", "id_column": "difficulty"}, "difficulty"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(tmp_path, texts, options, message):
+    with pytest.raises(ValueError, match=message):
+        score_parquet(texts[0], tmp_path / "out", count_letters, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_another_kind_than_the_columns_is_refused(tmp_path, texts):
+    with pytest.raises(ValueError, match="image"):
+        score_parquet(texts[0], tmp_path / "out", "builtin/hog")
+    with pytest.raises(ValueError, match="learns its words from a whole dataset"):
+        score_parquet(texts[0], tmp_path / "out", "builtin/tfidf")
+
+
+def test_an_output_that_is_something_else_is_refused(tmp_path, texts):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("mine")
+    for output, message in (("file", "is a file"), ("folder", r"holds something else already \(thesis.tex\)")):
+        with pytest.raises(ValueError, match=message):
+            score_parquet(texts[0], tmp_path / output, count_letters, input_column="text", n_clusters=3)
+    with pytest.raises(ValueError, match="holds something else already"):
+        score_parquet(texts[0], texts[0], count_letters, input_column="text", n_clusters=3)
+    assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_clusters": 5},
+        {"n_clusters": 5, "sample_rows": 1000},
+        {"n_clusters": 4, "sample_rows": 1000, "label_column": "label"},
+        {"n_clusters": 5, "sample_rows": 1000, "normalize": "rank"},
+        {"scorer": DifficultyScorer(4, repeats=2, normalize=None)},
+    ],
+    ids=["all", "sample", "labels", "rank", "repeats"],
+)
+def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, minilm, options):
+    folder, rows = texts
+    scorer = score_parquet(folder, tmp_path / "out", minilm, **options)
+    label_column = options.get("label_column")
+    scored = read(tmp_path / "out")
+    reference = add_difficulty(rows, minilm, scorer=scorer, label_column=label_column)
+    assert_same(scored, reference, ["text", "label", "key", *SCORES])
+    assert scored["row"][:] == list(range(5000))
+    assert provenance(scored) == provenance(reference)
+    assert provenance(scored, "embedding") == provenance(reference, "embedding")
+    assert {name: scored.features[name] for name in reference.features} == dict(reference.features)
+    again = DifficultyScorer.from_pretrained(tmp_path / "out" / "scorer")
+    assert_same(add_difficulty(rows, minilm, scorer=again, label_column=label_column), scored)
+
+
+@pytest.mark.slow
+def test_with_all_rows_as_sample_the_scorer_is_that_of_add_difficulty(running, tmp_path, texts):
+    folder, rows = texts
+    score_parquet(folder, tmp_path / "out", count_letters, input_column="text", n_clusters=5, id_column="key")
+    assert_same(read(tmp_path / "out", "key"), add_difficulty(rows, count_letters, input_column="text", n_clusters=5))
+
+
+@pytest.mark.slow
+def test_ranges_are_those_of_all_rows_but_for_outliers(running, tmp_path):
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(4, 8)) * 10
+    planted = centers[rng.integers(0, 4, 9000)] + rng.normal(size=(9000, 8))
+    planted[::1500] = centers[0] + 500 * np.eye(8)[0] + rng.normal(size=(6, 8))  # a tiny cluster, far away
+    Dataset.from_dict({"vector": planted.astype(np.float32)}).to_parquet(str(tmp_path / "in.parquet"))
+    options = {"input_column": "vector", "scorer": DifficultyScorer(5, l2_normalize=False), "sample_rows": 8990}
+    scorer = score_parquet(tmp_path / "in.parquet", tmp_path / "out", np.asarray, **options)
+    assert scorer.outliers_ and scorer.n_clusters_ == 4
+    scored = read(tmp_path / "out")
+    cluster, distance, difficulty = (np.array(scored[name]) for name in SCORES[1:])
+    usual = np.arange(9000) % 1500 != 0
+    for k in range(4):
+        mine = usual & (cluster == k)
+        low, high = scorer.prototypes_[0].quantiles[k]
+        assert (low, high) == (distance[mine].min(), distance[mine].max())
+        np.testing.assert_allclose(difficulty[mine], (distance[mine] - low) / (high - low), atol=1e-6)
+    assert (difficulty[~usual] == 1).all()
+
+
+@pytest.mark.slow
+def test_media_stay_as_they_are_and_files_are_sorted(running, tmp_path, digits):
+    rng = np.random.default_rng(0)
+    shuffled = digits.select(rng.permutation(200)).add_column("many", [[i] * (i % 4) for i in range(200)])
+    shuffled.to_parquet(str(tmp_path / "in.parquet"))
+    scorer = score_parquet(tmp_path / "in.parquet", tmp_path / "out", "builtin/hog", n_clusters=4)
+    reference = add_difficulty(shuffled, "builtin/hog", scorer=scorer)
+    scored = read(tmp_path / "out")
+    assert_same(scored, reference, ["image", "label", "many", *SCORES])
+    assert (
+        scored.features["image"] == digits.features["image"] and scored.features["label"] == digits.features["label"]
+    )
+    metadata = pq.read_metadata(tmp_path / "out" / "part-000000-of-000001.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [64, 64, 64, 8]
+    bounds = [metadata.row_group(i).column(metadata.num_columns - 1).statistics for i in range(4)]
+    assert [bound.min for bound in bounds][1:] >= [bound.max for bound in bounds][:-1]
+    (file,) = (tmp_path / "out").glob("*.parquet")
+    written = pq.read_table(file)["difficulty"].to_pylist()
+    assert written == sorted(written)
+    loaded = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded.features["image"] == digits.features["image"] and provenance(loaded) == provenance(reference)
+    stream = load_dataset("parquet", data_files=str(tmp_path / "out/*.parquet"), split="train", streaming=True)
+    assert next(iter(stream))["image"].size == (8, 8)
+
+
+@pytest.mark.slow
+def test_embeddings_can_be_left_out(running, tmp_path, texts):
+    options = {"input_column": "text", "n_clusters": 5, "keep_embeddings": False, "id_column": "key"}
+    score_parquet(texts[0], tmp_path / "out", count_letters, **options)
+    scored = read(tmp_path / "out", "key")
+    assert scored.column_names == ["text", "label", "key", "cluster", "distance", "difficulty"]
+    assert provenance(scored)["embedding"]["model_id"] == "count_letters"
+
+
+@pytest.mark.slow
+def test_bad_rows_are_named_or_left_without_a_score(running, tmp_path, caplog):
+    rows = write_texts(tmp_path / "in", [2500, 1000]).to_dict()
+    bad = [7, 2600]
+    for row in bad:
+        rows["text"][row] = None
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "bad.parquet"))
+    options = {"input_column": "text", "n_clusters": 3, "sample_rows": 1500}
+    with pytest.raises(ValueError, match="Row (7|2600) of column 'text' cannot be embedded: the row is null"):
+        score_parquet(tmp_path / "bad.parquet", tmp_path / "out", count_letters, **options)
+    scorer = score_parquet(tmp_path / "bad.parquet", tmp_path / "out", count_letters, **options, on_error="null")
+    assert "2 of 3500 rows have no embedding" in caplog.text
+    reference = add_difficulty(
+        Dataset.from_dict(rows), count_letters, input_column="text", scorer=scorer, on_error="null"
+    )
+    scored = read(tmp_path / "out")
+    assert_same(scored, reference)
+    assert [i for i, value in enumerate(scored["difficulty"]) if value is None] == bad
+    (last,) = (tmp_path / "out").glob("part-000000-*")
+    assert pq.read_table(last)["difficulty"].to_pylist()[-1] is None
+    with pytest.raises(ValueError, match="on_error was 'null' and is 'raise'"):
+        score_parquet(tmp_path / "bad.parquet", tmp_path / "out", count_letters, **options)
+    for rest in (options, options | {"label_column": "label"}):
+        everything = {"text": [None] * 5, "label": [1] * 5}
+        Dataset.from_dict(everything).cast_column("text", Value("string")).to_parquet(str(tmp_path / "none.parquet"))
+        with pytest.raises(ValueError, match="No row of column 'text' can be embedded"):
+            shutil.rmtree(tmp_path / "none", ignore_errors=True)
+            score_parquet(tmp_path / "none.parquet", tmp_path / "none", count_letters, on_error="null", **rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rows, options, message",
+    [
+        ({"text": ["a", "b", "c"], "key": [1, 2, 1]}, {"id_column": "key"}, "has 1 in 2 rows"),
+        ({"text": ["a", "b", "c"], "key": [1, None, 2]}, {"id_column": "key"}, "null in row 1"),
+        ({"text": ["a", "b", "c"], "label": [1, 2, None]}, {"label_column": "label"}, "null in row 2"),
+        (
+            {"text": ["a", "b", "c"], "label": [0.5, 1.5, 1.5]},
+            {"label_column": "label"},
+            "must be integers or strings",
+        ),
+        ({"text": ["a", "b", "c"], "row": [1, 2, 3]}, {}, "has a column 'row'"),
+    ],
+)
+def test_ids_and_labels_that_cannot_be_are_refused(running, tmp_path, rows, options, message):
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "in.parquet"))
+    with pytest.raises(ValueError, match=message):
+        score_parquet(tmp_path / "in.parquet", tmp_path / "out", count_letters, input_column="text", **options)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_other_arguments_on_the_same_output_are_refused(running, tmp_path, texts):
+    folder, rows = texts
+    given = {"input_column": "text", "n_clusters": 5}
+    scorer = score_parquet(folder, tmp_path / "out", count_letters, **given)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}
+    again = score_parquet(folder, tmp_path / "out", count_letters, **given, concurrency=1, batch_size=7)
+    np.testing.assert_array_equal(again.centroids_, scorer.centroids_)
+    other = tmp_path / "other"
+    write_texts(other, [1500, 30, 2900, 570], seed=1)
+    for changed, message in (
+        ({"n_clusters": 6}, "scorer was .*5.* and is .*6"),
+        ({"scorer": scorer, "n_clusters": None}, "scorer was .* and is .*fitted"),
+        ({"seed": 3}, "scorer was"),
+        ({"keep_embeddings": False}, "keep_embeddings was True and is False"),
+        ({"id_column": "key"}, "id_column was None and is 'key'"),
+        ({"label_column": "label"}, "label_column was None and is 'label'"),
+        ({"sample_rows": 2000}, "sample_rows was None and is 2000"),
+        ({"long_inputs": "mean"}, "embedding was"),
+        ({"model_id": refuse_some}, "embedding was"),
+        ({"input": other}, "input was"),
+    ):
+        call = {"input": folder, "model_id": count_letters, **given, **changed}
+        with pytest.raises(ValueError, match=f"begun with other arguments: .*{message}"):
+            score_parquet(call.pop("input"), tmp_path / "out", call.pop("model_id"), **call)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}
+    assert running.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_scorer_of_another_encoder_is_refused_before_all_is_embedded(running, tmp_path, texts, minilm):
+    folder, rows = texts
+    scored = score_parquet(folder, tmp_path / "one", count_letters, input_column="text", n_clusters=5)
+    with pytest.raises(ValueError, match="fitted on other embeddings: model_id was 'count_letters'"):
+        score_parquet(folder, tmp_path / "two", refuse_some, input_column="text", scorer=tmp_path / "one" / "scorer")
+    assert not list((tmp_path / "two").glob("*.parquet"))
+    with pytest.raises(ValueError, match="fitted without labels"):
+        score_parquet(folder, tmp_path / "3", count_letters, input_column="text", scorer=scored, label_column="label")
+
+
+@pytest.mark.slow
+def test_a_model_that_only_the_driver_can_load_is_an_error_that_says_so(running, tmp_path, texts, monkeypatch):
+    (tmp_path / "only_here.py").write_text(
+        "import numpy as np\ndef embed(texts):\n    return np.ones((len(texts), 2))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import only_here
+
+    with pytest.raises(RuntimeError, match="cannot be loaded where it should run.*No module named 'only_here'"):
+        score_parquet(texts[0], tmp_path / "out", only_here.embed, input_column="text", n_clusters=2)
+
+
+@pytest.mark.slow
+def test_the_callables_are_functions_of_ray_data_too(running, tmp_path, texts, minilm):
+    folder, rows = texts
+    embedded = running.data.read_parquet(str(folder)).map_batches(
+        Embedder(minilm), batch_format="pyarrow", batch_size=None
+    )
+    found = pa.concat_tables(running.get(embedded.to_arrow_refs())).sort_by("key")
+    reference = add_difficulty(rows, minilm, n_clusters=3)
+    np.testing.assert_allclose(found["embedding"].to_pylist(), reference["embedding"][:], atol=1e-5)
+
+
+def worker(source, output, encoder="count_slowly", **more):
+    words = [sys.executable, worker_parquet.__file__, str(source), str(output), encoder]
+    return subprocess.Popen(words, env=environment() | more, stderr=subprocess.PIPE, text=True)
+
+
+def finished(output):
+    """Finished parts: their content and the time when they were written."""
+    found = {}
+    for path in [*output.glob("part-*.parquet"), *output.glob(".job/vectors/*.parquet")]:
+        try:
+            found[path] = path.stat().st_mtime_ns, path.stat().st_ino
+        except FileNotFoundError:  # swept just now
+            pass
+    return found
+
+
+@pytest.fixture
+def many(tmp_path):
+    return tmp_path / "in", write_texts(tmp_path / "in", [30_000, 11, 2_000, 8_000])
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_ten_moments_loses_nothing_and_writes_nothing_twice(running, tmp_path, many):
+    folder, rows = many
+    address = running.get_runtime_context().gcs_address
+    rng, output, kills, before = random.Random(0), tmp_path / "out", 0, {}
+    moments = sorted(rng.sample(range(1, 39), 10))
+    while True:
+        driver = worker(folder, output, RAY_ADDRESS=address)
+        while driver.poll() is None:
+            now = finished(output)
+            assert all(now[path] == before[path] for path in now.keys() & before.keys())
+            before |= now
+            if kills < 10 and len(before) >= moments[kills]:
+                time.sleep(rng.uniform(0, 0.3))
+                driver.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.02)
+        driver.wait()
+        if driver.returncode == 0:
+            break
+        assert driver.returncode == -signal.SIGKILL, driver.stderr.read()
+    assert kills == 10
+    scored = read(output)
+    assert scored["row"][:] == scored["key"][:] == list(range(len(rows)))
+    scorer = DifficultyScorer.from_pretrained(output / "scorer")
+    assert_same(scored, add_difficulty(rows, count_letters, input_column="text", scorer=scorer), SCORES[1:])
+    assert sorted(path.name for path in output.iterdir() if path.suffix != ".parquet") == [".job", "scorer"]
+    assert [path.name for path in (output / ".job").iterdir()] == ["arguments.json"]
+
+
+@pytest.mark.slow
+def test_actors_that_are_killed_lose_nothing(running, tmp_path, many):
+    folder, rows = many
+    driver = worker(folder, tmp_path / "out", RAY_ADDRESS=running.get_runtime_context().gcs_address)
+    killed = 0
+    while driver.poll() is None and killed < 3:
+        if len(finished(tmp_path / "out")) >= 3 + 5 * killed:
+            actors = [
+                one for one in psutil.process_iter() if "ray::_Worker" in " ".join(one.cmdline() or [one.name()])
+            ]
+            if actors:
+                actors[0].kill()
+                killed += 1
+        time.sleep(0.05)
+    assert driver.wait(200) == 0, driver.stderr.read()
+    assert killed == 3
+    scored = read(tmp_path / "out")
+    assert scored["row"][:] == scored["key"][:] == list(range(len(rows)))
