@@ -1,6 +1,5 @@
 """score_parquet: the numbers of one machine, each row once, whoever is killed."""
 
-import io
 import json
 import os
 import random
@@ -8,7 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,11 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import worker_parquet
-from datasets import Dataset, List, Value, load_dataset
+from datasets import Dataset, Value, load_dataset
 from launching import environment
 from needs import needs
-from PIL import Image
 from transformers import TrainingArguments
 from typer.testing import CliRunner
 from worker_parquet import count_letters, refuse_some
@@ -69,9 +71,11 @@ def assert_same(scored, reference, columns=SCORES):
 def running():
     """A Ray of two CPUs that runs already."""
     ray = needs("ray")
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:  # so that actors find the encoders
+        patch.setenv("PYTHONPATH", f"{Path(worker_parquet.__file__).parent}:{os.environ.get('PYTHONPATH', '')}")
+        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+        yield ray
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -128,27 +132,28 @@ def test_an_output_that_is_something_else_is_refused(tmp_path, texts):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_clusters": 5},
         {"n_clusters": 5, "sample_rows": 1000},
-        {"n_clusters": 4, "sample_rows": 1000, "label_column": "label"},
-        {"n_clusters": 5, "sample_rows": 1000, "normalize": "rank"},
-        {"scorer": DifficultyScorer(4, repeats=2, normalize=None)},
+        {"n_clusters": 4, "sample_rows": 1000, "label_column": "label", "model_id": count_letters},
+        {"n_clusters": 5, "sample_rows": 1000, "normalize": "rank", "model_id": count_letters},
+        {"scorer": DifficultyScorer(4, repeats=2, normalize=None), "sample_rows": 1000, "model_id": count_letters},
     ],
-    ids=["all", "sample", "labels", "rank", "repeats"],
+    ids=["minilm", "labels", "rank", "repeats"],
 )
 def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, minilm, options):
     folder, rows = texts
-    scorer = score_parquet(folder, tmp_path / "out", minilm, **options)
+    model = {"model_id": minilm, "input_column": "text"} | options
     label_column = options.get("label_column")
+    scorer = score_parquet(folder, tmp_path / "out", **model)
     scored = read(tmp_path / "out")
-    reference = add_difficulty(rows, minilm, scorer=scorer, label_column=label_column)
+    again = {"model_id": model["model_id"], "input_column": "text", "label_column": label_column}
+    reference = add_difficulty(rows, scorer=scorer, **again)
     assert_same(scored, reference, ["text", "label", "key", *SCORES])
     assert scored["row"][:] == list(range(5000))
     assert provenance(scored) == provenance(reference)
     assert provenance(scored, "embedding") == provenance(reference, "embedding")
     assert {name: scored.features[name] for name in reference.features} == dict(reference.features)
-    again = DifficultyScorer.from_pretrained(tmp_path / "out" / "scorer")
-    assert_same(add_difficulty(rows, minilm, scorer=again, label_column=label_column), scored)
+    stored = DifficultyScorer.from_pretrained(tmp_path / "out" / "scorer")
+    assert_same(add_difficulty(rows, scorer=stored, **again), scored)
 
 
 @pytest.mark.slow
@@ -398,3 +403,140 @@ def test_actors_that_are_killed_lose_nothing(running, tmp_path, many):
     assert killed == 3
     scored = read(tmp_path / "out")
     assert scored["row"][:] == scored["key"][:] == list(range(len(rows)))
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=1500k none "$0" || exit 77
+shift 0
+"$@" && exit 78
+mount -o remount,size=50m "$0"
+find "$0" -name "*.parquet" | grep -v unfinished | xargs stat -c "%n %i %y" > "$1.before" 2> /dev/null
+"$@" || exit 79
+cp -r "$0" "$KEEP"
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, many):
+    """On a disk of 1.5 MB, which 40,011 vectors of nine numbers fill."""
+    folder, rows = many
+    disk, keep = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    words = ["unshare", "--mount", "sh", "-c", FULL_DISK, str(disk), sys.executable, worker_parquet.__file__]
+    words += [str(folder), str(disk), "count_letters"]
+    ran = subprocess.run(words, env=environment() | {"KEEP": str(keep)}, capture_output=True, text=True, check=False)
+    if ran.returncode in (1, 77):
+        pytest.skip("nobody may mount a disk here")
+    assert ran.returncode == 0, ran.stderr
+    assert "parts are embedded and 0 scored, and kept: make room and call again" in ran.stderr
+    assert "No space left" in ran.stderr or "Errno 28" in ran.stderr
+    scored = read(keep)
+    assert scored["row"][:] == scored["key"][:] == list(range(len(rows)))
+
+
+@pytest.mark.slow
+def test_ours_is_shut_down_after_an_error_too_and_says_nothing(tmp_path):
+    """In a process without a Ray, which is told of no bar and no log."""
+    rows = write_texts(tmp_path / "in", [300]).to_dict()
+    rows["text"][299] = "bad"
+    Dataset.from_dict(rows).to_parquet(str(tmp_path / "bad.parquet"))
+    code = f"""
+import os, ray, sys
+from hf_curriculum import score_parquet
+from worker_parquet import count_letters, refuse_some
+options = dict(input_column="text", n_clusters=3, concurrency=1)
+score_parquet({str(tmp_path / "in")!r}, {str(tmp_path / "good")!r}, count_letters, **options)
+assert not ray.is_initialized() and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+try:
+    score_parquet({str(tmp_path / "bad.parquet")!r}, {str(tmp_path / "out")!r}, refuse_some, **options)
+except RuntimeError as error:
+    assert "a bad text" in str(error), error
+    assert not ray.is_initialized()
+    sys.exit(5)
+"""
+    quiet = environment() | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "RAY_ADDRESS": ""}
+    quiet["PYTHONPATH"] = f"{Path(worker_parquet.__file__).parent}:{quiet.get('PYTHONPATH', '')}"
+    quiet.pop("RAY_ADDRESS")
+    ran = subprocess.run([sys.executable, "-c", code], env=quiet, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (5, "", "")
+
+
+@pytest.mark.slow
+def test_the_command_line_scores_by_ray(running, tmp_path, texts, minilm):
+    folder, rows = texts
+    words = ["score", str(folder), "--model", minilm, "--output", str(tmp_path / "out"), "--clusters", "4"]
+    ran = CliRunner().invoke(app, [*words, "--engine", "ray", "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout) == {"output": str(tmp_path / "out"), "n_clusters": 4}
+    scored = read(tmp_path / "out")
+    assert_same(scored, add_difficulty(rows, minilm, scorer=tmp_scorer(tmp_path)))
+    again = CliRunner().invoke(app, [*words[:-1], "5", "--engine", "ray"])
+    assert again.exit_code == 2 and "begun with other arguments: scorer was" in again.output
+
+
+def tmp_scorer(path):
+    return DifficultyScorer.from_pretrained(path / "out" / "scorer")
+
+
+def test_the_command_line_wants_a_model_for_ray(tmp_path, texts):
+    words = ["score", str(texts[0]), "--output", str(tmp_path / "out"), "--engine", "ray"]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 2 and "pass --model" in ran.output
+
+
+@pytest.mark.slow
+def test_files_of_a_web_server_are_read(running, tmp_path, texts):
+    folder, rows = texts
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        urls = [f"http://127.0.0.1:{server.server_port}/{file.name}" for file in sorted(folder.glob("*"))]
+        scorer = score_parquet(urls, tmp_path / "out", count_letters, input_column="text", n_clusters=4)
+    finally:
+        server.shutdown()
+    assert_same(read(tmp_path / "out"), add_difficulty(rows, count_letters, input_column="text", scorer=scorer))
+
+
+@pytest.mark.slow
+def test_a_folder_of_parquet_becomes_a_curriculum(running, tmp_path, many):
+    """Scored by a driver that is killed once, then trained on easy-first."""
+    folder, rows = many
+    output, address = tmp_path / "out", running.get_runtime_context().gcs_address
+    driver = worker(folder, output, RAY_ADDRESS=address)
+    while len(finished(output)) < 7 and driver.poll() is None:
+        time.sleep(0.02)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    assert worker(folder, output, RAY_ADDRESS=address).wait(300) == 0
+    files = str(output / "*.parquet")
+    scored = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert sorted(scored["key"]) == list(range(len(rows)))
+    seen = []
+    trainer = CurriculumTrainer(
+        model=OneWeight(),
+        args=TrainingArguments(
+            str(tmp_path / "run"),
+            max_steps=100,
+            per_device_train_batch_size=64,
+            report_to=[],
+            use_cpu=True,
+            save_strategy="no",
+            remove_unused_columns=False,
+        ),
+        train_dataset=scored.select_columns(["key", "difficulty"]),
+        data_collator=lambda batch: seen.append([row["difficulty"] for row in batch]) or {"x": torch.ones(64, 1)},
+        curriculum=CurriculumConfig(warmup_steps=80),
+    )
+    trainer.train()
+    easy, late = np.mean(seen[:20]), np.mean(seen[-20:])
+    assert easy < 0.7 * np.mean(scored["difficulty"]) and abs(late - np.mean(scored["difficulty"])) < 0.03
+
+
+class OneWeight(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, **_):
+        return {"loss": (self.weight * x).mean() ** 2}
