@@ -134,6 +134,8 @@ def score(
     options |= {"n_clusters": clusters, "label_column": label_column, "normalize": normalize.value, "seed": seed}
     with answering(as_json):
         if engine is Engine.ray:
+            if (split, config) != ("train", None):
+                raise ValueError("--engine ray reads files, which have no splits: leave --split and --config out.")
             return _score_by_ray(dataset, output, model, options, as_json)
 
         from hf_curriculum.cli.sources import load, require_output

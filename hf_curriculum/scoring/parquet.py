@@ -98,6 +98,7 @@ def score_parquet(
         The scorer. ``add_difficulty(dataset, model_id, scorer=scorer)`` gives the same numbers on one machine.
 
     Raises:
+        TypeError: For an unknown option, or one beside ``scorer``.
         ModuleNotFoundError: If Ray, or what fsspec needs for a store, is not installed.
         ValueError: If there is no Parquet, the files differ in their columns, a column is missing or of a wrong type,
             ids are not unique, a row cannot be embedded (``on_error="raise"``), or the output holds something else or
@@ -107,15 +108,17 @@ def score_parquet(
     """
     if this_process().num_processes > 1:
         raise RuntimeError("score_parquet starts its processes by Ray: call it with python, not accelerate launch.")
+    if "output_column" in embedding_options:
+        raise TypeError(f"Vectors go to column {EMBEDDING!r}: leave output_column out.")
     for name, value in (("concurrency", concurrency), ("sample_rows", sample_rows)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     scorer = _scorer_of(scorer, n_clusters, cluster_range, normalize, seed)
-    source = ParquetInput.of(input)
+    source = ParquetInput.of(input, output)
     job = _Job(
         source,
         ParquetOutput(output, len(source.parts)),
-        Embedder(model_id, **{**embedding_options, "output_column": EMBEDDING}),
+        Embedder(model_id, **embedding_options),
         scorer,
         id_column,
         label_column,

@@ -79,12 +79,13 @@ class ParquetInput:
     parts: list[Part]
 
     @classmethod
-    def of(cls, paths: Paths) -> "ParquetInput":
+    def of(cls, paths: Paths, output: str | Path | None = None) -> "ParquetInput":
         """Read the footers of the files.
 
         Args:
             paths: A file, a folder (all ``*.parquet`` in it, by name), a glob, or several of these; each local or a
                 URL that fsspec knows.
+            output: A folder whose files do not count, should it lie in the input. Default ``None``.
 
         Returns:
             The input. How it is divided depends on the files alone.
@@ -95,10 +96,11 @@ class ParquetInput:
             OSError: If the store refuses; its own words are in the message.
         """
         names = [paths] if isinstance(paths, str | Path) else list(paths)
-        files = [file for name in names for file in _files(str(name))]
+        files = [file for name in names for file in _files(str(name)) if not _lies_in(file, output)]
         if not files:
+            besides = "" if output is None else f" (beside the output, {output})"
             raise ValueError(
-                f"There is no Parquet file (*.parquet) in {', '.join(map(str, names)) or 'an empty list'}."
+                f"There is no Parquet file (*.parquet) in {', '.join(map(str, names)) or 'an empty list'}{besides}."
             )
         if len(set(files)) < len(files):
             twice = sorted({file for file in files if files.count(file) > 1})
@@ -172,6 +174,13 @@ def _files(name: str) -> list[str]:
         raise
     except Exception as error:
         raise _refused(name, error) from error
+
+
+def _lies_in(file: str, folder: str | Path | None) -> bool:
+    if folder is None:
+        return False
+    fs, path = url_to_fs(str(folder))
+    return file.startswith(fs.unstrip_protocol(path).rstrip("/") + "/")
 
 
 def _none_in(fs: Any, folder: str) -> list[str]:

@@ -11,6 +11,7 @@ from datasets.utils.tqdm import tqdm
 
 from hf_curriculum._optional import require_extra
 
+logger = logging.getLogger(__name__)
 _DEATHS = 8  # of an actor on one item, before the item is taken for their cause
 _AHEAD = 2  # items that an actor has got: it starts the next one without asking
 
@@ -60,6 +61,7 @@ class RayPool:
             max_restarts=-1,
             max_task_retries=_DEATHS,
         )
+        self._logged: set[str] = set()
         self._actors = [remote.remote() for _ in range(self.size)]
 
     def __enter__(self) -> "RayPool":
@@ -111,13 +113,21 @@ class RayPool:
                 (ready,), _ = ray.wait(list(running), num_returns=1)
                 start(running.pop(ready))
                 try:
-                    result = pickle.loads(ray.get(ready))
+                    result, words = pickle.loads(ray.get(ready))
                 except RayError as error:
                     raise RuntimeError(f"Ray gave up {task.lower()}: {error}. What is finished is kept.") from error
+                self._log(words)
                 if isinstance(result, Exception):
                     raise result
                 bar.update()
                 yield result
+
+    def _log(self, words: list[str]) -> None:
+        """Warn of what actors warn of, once."""
+        for text in words:
+            if text not in self._logged:
+                self._logged.add(text)
+                logger.warning(text)
 
     def all(self, work: Callable[[Any], Any], items: Sequence[Any], task: str) -> None:
         """As :meth:`each`, where results do not matter.
@@ -139,16 +149,32 @@ class _Worker:
         self._work: Any = None
 
     def run(self, sent: list[Any], item: bytes) -> bytes:
-        """The result of an item, or its error: raised here, it would come to the driver with pages of Ray's."""
+        """The result of an item and our warnings; or its error: raised here, it would come with pages of Ray's."""
         import ray
 
-        try:
-            if self._key != sent[0]:
-                self._key, self._work = None, None
-                self._work, self._key = _load(ray.get(sent[0])), sent[0]
-            return ray.cloudpickle.dumps(self._work(pickle.loads(item)))
-        except Exception as error:
-            return _dump(error)
+        with _words() as words:
+            try:
+                if self._key != sent[0]:
+                    self._key, self._work = None, None
+                    self._work, self._key = _load(ray.get(sent[0])), sent[0]
+                content: bytes = ray.cloudpickle.dumps((self._work(pickle.loads(item)), words))
+            except Exception as error:
+                content = _dump(error, words)
+        return content
+
+
+@contextmanager
+def _words() -> Iterator[list[str]]:
+    """What the library warns of in the block."""
+    words: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: words.append(record.getMessage())  # type: ignore[method-assign]
+    library = logging.getLogger("hf_curriculum")
+    library.addHandler(handler)
+    try:
+        yield words
+    finally:
+        library.removeHandler(handler)
 
 
 def _load(content: bytes) -> Any:
@@ -161,12 +187,12 @@ def _load(content: bytes) -> Any:
         ) from error
 
 
-def _dump(error: Exception) -> bytes:
+def _dump(error: Exception, words: list[str]) -> bytes:
     import ray
 
     try:
-        content: bytes = ray.cloudpickle.dumps(error)
+        content: bytes = ray.cloudpickle.dumps((error, words))
         pickle.loads(content)
     except Exception:  # not every error pickles
-        content = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+        content = pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), words))
     return content
