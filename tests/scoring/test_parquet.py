@@ -418,7 +418,7 @@ def test_actors_that_are_killed_lose_nothing(running, tmp_path, many):
 
 
 FULL_DISK = """
-mount -t tmpfs -o size=1500k none "$0" || exit 77
+mount -t tmpfs -o size=1000k none "$0" || exit 77
 "$@" && exit 78
 stat -c "%i %y %n" "$0"/.job/vectors/0*.parquet > "$KEEP.before"
 mount -o remount,size=50m "$0" || exit 77
@@ -429,7 +429,7 @@ cp -r "$0" "$KEEP"
 
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, many):
-    """On a disk of 1.5 MB, which 40,011 vectors of nine numbers fill."""
+    """On a disk of 1 MB, which 40,011 vectors of nine numbers fill."""
     folder, rows = many
     disk, keep = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
