@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -77,7 +78,7 @@ def score_parquet(
             them in ``scorer``.
         model_id: What embeds the rows, see :func:`hf_curriculum.add_embeddings`; each machine can load it.
         scorer: A fitted scorer, its folder or repository: rows are scored against its prototypes and ranges. One that
-            is not fitted brings its options. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
+            is not fitted brings its options, and stays as it is. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
             ``seed``.
         id_column: Column that names the rows, each differently. Default ``None``: the rows get their number in the
             input as column ``"row"``.
@@ -296,7 +297,9 @@ def _scorer_of(
         return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
     if (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
         raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
-    return scorer if isinstance(scorer, DifficultyScorer) else DifficultyScorer.from_pretrained(scorer)
+    if not isinstance(scorer, DifficultyScorer):
+        return DifficultyScorer.from_pretrained(scorer)
+    return copy(scorer)  # fitted here, the caller's own would be another one in a second call
 
 
 def _most_clusters(scorer: DifficultyScorer) -> int:

@@ -292,6 +292,9 @@ def test_other_arguments_on_the_same_output_are_refused(running, tmp_path, texts
     np.testing.assert_array_equal(again.centroids_, scorer.centroids_)
     other = tmp_path / "other"
     write_texts(other, [1500, 30, 2900, 570], seed=1)
+    own = DifficultyScorer(5)  # is not fitted by a call, and so the same in the next one
+    for _ in range(2):
+        score_parquet(folder, tmp_path / "out", count_letters, input_column="text", scorer=own)
     for changed, message in (
         ({"n_clusters": 6}, "scorer was .*5.* and is .*6"),
         ({"scorer": scorer, "n_clusters": None}, "scorer was .* and is .*fitted"),
