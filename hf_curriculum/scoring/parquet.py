@@ -78,8 +78,8 @@ def score_parquet(
             them in ``scorer``.
         model_id: What embeds the rows, see :func:`hf_curriculum.add_embeddings`; each machine can load it.
         scorer: A fitted scorer, its folder or repository: rows are scored against its prototypes and ranges. One that
-            is not fitted brings its options, and stays as it is. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
-            ``seed``.
+            is not fitted brings its options, and stays as it is. Default a new one of ``n_clusters``,
+            ``cluster_range``, ``normalize`` and ``seed``.
         id_column: Column that names the rows, each differently. Default ``None``: the rows get their number in the
             input as column ``"row"``.
         keep_embeddings: Whether the vectors are written, too. Default ``True``.

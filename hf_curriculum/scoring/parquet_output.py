@@ -95,7 +95,15 @@ class ParquetOutput:
         return self._fs.exists(self._path(f"{SCORER}/config.json"))
 
     def write_vectors(self, number: int, table: pa.Table) -> None:
-        """Keep the vectors of a part until it is scored."""
+        """Keep the vectors of a part until it is scored.
+
+        Args:
+            number: Of the part.
+            table: Its vectors.
+
+        Raises:
+            OSError: If the disk is full, or the store refuses.
+        """
         with self._appears_whole(f"{_VECTORS}/{number:06d}.parquet") as file:
             pq.write_table(table, file, compression="none", use_dictionary=False)  # such numbers do not shrink
 
@@ -110,7 +118,15 @@ class ParquetOutput:
             return pq.read_schema(file)
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a scored part, in row groups so small that a reader can leave out what it does not want."""
+        """Write a scored part, in row groups so small that a reader can leave out what it does not want.
+
+        Args:
+            number: Of the part.
+            table: Its rows.
+
+        Raises:
+            OSError: If the disk is full, or the store refuses.
+        """
         rows = max(_FEWEST, -(-len(table) // _ROW_GROUPS))
         with self._appears_whole(self._name(number)) as file:
             pq.write_table(table, file, row_group_size=rows)

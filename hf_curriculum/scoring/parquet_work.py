@@ -52,7 +52,7 @@ class Embed:
         if not self.output.is_embedded(part.number):
             features = Features.from_arrow_schema(self.schema)
             rows = read_part(part, self.schema, [self.embedder.column(features)])
-            vectors = self._vectors(rows, part.first, self.embedder.window(rows_features(rows)))
+            vectors = self._vectors(rows, part.first, self.embedder.window(Features.from_arrow_schema(rows.schema)))
             if self.features is None and vectors.null_count < len(vectors):
                 known = Dataset(rows.filter(vectors.is_valid()).slice(0, 1))
                 made = self.embedder.features(known)
@@ -77,11 +77,6 @@ class Embed:
             chunk if chunk.type == kind else pa.nulls(len(chunk), kind) for array in found for chunk in array.chunks
         ]
         return pa.chunked_array(chunks, kind)
-
-
-def rows_features(rows: pa.Table) -> Features:
-    """Feature types of the columns of some rows."""
-    return Features.from_arrow_schema(rows.schema)
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,7 @@ class CountClasses:
         Raises:
             ValueError: If labels are neither integers nor strings, or null in a row.
         """
-        classes, counts = np.unique(labels_of(part, self.schema, self.column), return_counts=True)
+        classes, counts = np.unique(_labels_of(part, self.schema, self.column), return_counts=True)
         return part.number, dict(zip(classes.tolist(), counts.tolist(), strict=True))
 
 
@@ -169,7 +164,7 @@ class Draw:
         part, classes = wanted
         table = self.output.read_vectors(part.number)
         has_vector = table[EMBEDDING].is_valid().to_numpy()
-        labels = None if self.column is None else labels_of(part, self.schema, self.column)
+        labels = None if self.column is None else _labels_of(part, self.schema, self.column)
         rng = np.random.default_rng([self.seed, _SEED, part.number])
         drawn = []
         for label, size in classes.items():
@@ -201,10 +196,10 @@ class Measure:
 
     def __call__(self, part: Part) -> list[Ranges]:
         """Ranges for each clustering of the scorer."""
-        points, has_vector = vectors_of(self.output.read_vectors(part.number))
+        points, has_vector = _vectors_of(self.output.read_vectors(part.number))
         if points is None:
             return [Ranges.of(np.empty(0, np.float32), np.empty(0, np.int32), len(p.centroids)) for p in self._all]
-        labels = None if self.column is None else labels_of(part, self.schema, self.column)[has_vector]
+        labels = None if self.column is None else _labels_of(part, self.schema, self.column)[has_vector]
         points = points.inside(self.scorer.space_)
         return [prototypes.ranges(points, labels) for prototypes in self._all]
 
@@ -243,8 +238,8 @@ class Score:
             return part.number
         vectors = self.output.read_vectors(part.number)
         rows = read_part(part, self.schema)
-        points, has_vector = vectors_of(vectors)
-        labels = None if self.column is None else rows_labels(rows, self.column, part.first)[has_vector]
+        points, has_vector = _vectors_of(vectors)
+        labels = None if self.column is None else _rows_labels(rows, self.column, part.first)[has_vector]
         if points is None:
             none = np.empty(0, np.float32)
             scores = Scores(cluster=none.astype(np.int32), distance=none, difficulty=none, outside=0)
@@ -264,12 +259,12 @@ class Score:
         return part.number
 
 
-def labels_of(part: Part, schema: pa.Schema, column: str) -> NDArray[Any]:
+def _labels_of(part: Part, schema: pa.Schema, column: str) -> NDArray[Any]:
     """The class of each row of a part."""
-    return rows_labels(read_part(part, schema, [column]), column, part.first)
+    return _rows_labels(read_part(part, schema, [column]), column, part.first)
 
 
-def rows_labels(rows: pa.Table, column: str, first: int) -> NDArray[Any]:
+def _rows_labels(rows: pa.Table, column: str, first: int) -> NDArray[Any]:
     """The class of each of some rows, of which the first has this number."""
     null = rows[column].is_null().to_numpy()
     if null.any():
@@ -277,7 +272,7 @@ def rows_labels(rows: pa.Table, column: str, first: int) -> NDArray[Any]:
     return read_labels(Dataset(rows.select([column])), column)
 
 
-def vectors_of(table: pa.Table) -> tuple[Points | None, NDArray[np.bool_]]:
+def _vectors_of(table: pa.Table) -> tuple[Points | None, NDArray[np.bool_]]:
     """The vectors of a part, on the CPU, where they are the same on each machine; and which rows have one."""
     has_vector = table[EMBEDDING].is_valid().to_numpy()
     if not has_vector.any():
