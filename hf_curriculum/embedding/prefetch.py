@@ -1,7 +1,9 @@
 """Rows read and prepared by worker processes, a window at a time, ahead of the device."""
 
 import copy
+import multiprocessing
 import os
+import pickle
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
@@ -57,6 +59,7 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
 
     Raises:
         RuntimeError: If a worker process dies.
+        ValueError: If what reads the rows cannot be sent to one.
     """
     loader = DataLoader(
         windows,
@@ -73,6 +76,11 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
             raise
         if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a tensor
             raise _death(windows.column) from error.with_traceback(None)
+        if "pickle" in str(error) and isinstance(error, pickle.PicklingError | AttributeError | TypeError):
+            raise ValueError(
+                f"Worker processes cannot be started by {_start_method()!r}, which pickles what reads the rows: "
+                f"{error}. Define that function at the top of a module that can be imported, or pass num_workers=0."
+            ) from error.with_traceback(None)
         raise error.with_traceback(None)  # noqa: B904 - the frames of the loader keep the workers alive
 
 
@@ -92,10 +100,21 @@ def worker_death_explained(column: str) -> Iterator[None]:
 
 
 def _death(column: str) -> RuntimeError:
+    if (method := _start_method()) == "fork":
+        causes = "out of memory is the usual cause. What is finished is kept: call again,"
+    else:
+        causes = (
+            f"started by {method!r}, it imports the script that runs, where the call must stand under if __name__ == "
+            "'__main__':, or every worker makes it again. Else out of memory is the usual cause. What is finished is "
+            "kept: call again,"
+        )
     return RuntimeError(
-        f"A worker process that read column {column!r} died; out of memory is the usual cause. What is finished is "
-        "kept: call again, with a smaller batch_size or fewer num_workers."
+        f"A worker process that read column {column!r} died; {causes} with a smaller batch_size or fewer num_workers."
     )
+
+
+def _start_method() -> str:
+    return multiprocessing.get_start_method()
 
 
 def _start_worker(worker: int) -> None:

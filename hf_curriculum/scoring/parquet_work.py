@@ -18,7 +18,7 @@ from hf_curriculum.scoring.difficulty import Ranges
 from hf_curriculum.scoring.parquet_input import WINDOW, Part, read_part
 from hf_curriculum.scoring.parquet_output import ParquetOutput
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.score import score_columns, score_record
+from hf_curriculum.scoring.score import score_columns
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
 
 ROW = "row"
@@ -252,7 +252,7 @@ class Score:
         if self.keep_embeddings:
             columns[EMBEDDING], features[EMBEDDING] = vectors[EMBEDDING], self.encoder
         columns |= score_columns(scores, has_vector)
-        features |= score_features(score_record(self.scorer, dict(self.record), self.column))
+        features |= score_features(self.scorer.record(self.record, self.column))
         table = _appended(rows, columns, Features(features))
         order = pc.sort_indices(table[SCORES[-1]])  # nulls last
         self.output.write(part.number, table.take(order))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import Ranges, fit_normalizer
-from hf_curriculum.scoring.kmeans import assign, davies_bouldin
-from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.difficulty import Ranges, count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.scoring.kmeans import assign, davies_bouldin, rounding_of
+from hf_curriculum.scoring.points import ROUNDING, Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
 _ENOUGH = 16  # rows that are a prototype's due, however large the others are
@@ -82,17 +82,37 @@ class Prototypes:
         kept = _with_prototype(np.bincount(cluster, minlength=len(centroids)))
         inside = kept[cluster]
         position = np.cumsum(kept) - 1
-        quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), normalize)
-        return cls(
-            centroids=centroids[torch.from_numpy(kept)],
-            quantiles=quantiles,
-            davies_bouldin=index,
-            outliers=int(np.sum(~inside)),
-            tiny=centroids[torch.from_numpy(~kept)],
-        )
+        tiny, centroids = centroids[torch.from_numpy(~kept)], centroids[torch.from_numpy(kept)]
+        cluster, distance = position[cluster[inside]], distance[inside]
+        near = rounding_of(centroids, points.rounding)
+        distance[distance <= near[cluster]] = 0
+        near = np.maximum(near, ROUNDING * distance.max())
+        quantiles = fit_normalizer(distance, cluster, len(centroids), normalize, near)
+        return cls(centroids, quantiles, davies_bouldin=index, outliers=int(np.sum(~inside)), tiny=tiny)
+
+    def score(
+        self, points: Points, labels: Labels
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], int]:
+        """Cluster, distance and difficulty of each point, and how many are outside the range of their cluster.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``; difficulty, float32, shape ``(N,)``; and
+            their number.
+        """
+        cluster, distance = self.nearest(points, labels)
+        near = rounding_of(self.centroids, points.rounding)
+        near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
+        beyond = count_outside(distance, cluster, self.quantiles, near)
+        return cluster, distance, difficulty_of(distance, cluster, self.quantiles, near), beyond
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Nearest prototype of each point (of its class, if there are classes) and the distance to it.
+
+        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
 
         Args:
             points: ``N`` of them, in the space of the prototypes.
@@ -101,6 +121,11 @@ class Prototypes:
         Returns:
             Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``.
         """
+        cluster, distance = self._assigned(points, labels)
+        distance[distance <= rounding_of(self.centroids, points.rounding)[cluster]] = 0
+        return cluster, distance
+
+    def _assigned(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         if labels is None or self.labels is None:
             return assign(points, self.centroids)
         cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
@@ -127,7 +152,7 @@ class Prototypes:
             every = replace(self, centroids=torch.cat([self.centroids, self.tiny]))
             if self.labels is not None and self.tiny_labels is not None:
                 every = replace(every, labels=np.concatenate([self.labels, self.tiny_labels]))
-            inside = every.nearest(points, labels)[0] < len(self.centroids)
+            inside = every._assigned(points, labels)[0] < len(self.centroids)
             cluster, distance = cluster[inside], distance[inside]
         return Ranges.of(distance, cluster, len(self.centroids))
 

@@ -1,14 +1,16 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
+import inspect
 import logging
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_curriculum._version import __version__
 from hf_curriculum.data import (
     CLUSTER,
     DIFFICULTY,
@@ -16,20 +18,22 @@ from hf_curriculum.data import (
     EMBEDDING,
     add_columns,
     as_dataset,
+    encoder_fields,
     fit_split,
     provenance,
     read_embeddings,
     read_labels,
     rejoined,
+    require_own,
     score_features,
     splits_of,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
-from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
+_WRITTEN = (CLUSTER, DISTANCE, DIFFICULTY)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
 
 
@@ -73,8 +77,9 @@ def add_difficulty(
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
-        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, or embeddings
-            or labels that a fitted ``scorer`` does not know.
+        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, columns of
+            these names that this library did not write, or embeddings or labels that a fitted ``scorer`` does not
+            know.
 
     Example:
         >>> from datasets import Dataset
@@ -82,6 +87,7 @@ def add_difficulty(
         >>> add_difficulty(dataset, n_clusters=2).column_names
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
+    _check_options(embedding_options)
     if scorer is None:
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
     elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
@@ -90,6 +96,7 @@ def add_difficulty(
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
     _check_rows(splits, labels, scorer)
+    _check_columns(splits, embedding_column, embed=model_id is not None)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
@@ -114,6 +121,19 @@ def add_difficulty(
     return rejoined(scored, dataset)
 
 
+def _check_options(given: Collection[str]) -> None:
+    """Raise if an option is none of ours; before anything is done, and with the one that was meant."""
+    own, embedding = (inspect.signature(function).parameters for function in (add_difficulty, add_embeddings))
+    known = (own.keys() | embedding.keys()) - {"dataset", "output_column", "embedding_options"}
+    for name in given:
+        if name == "output_column":
+            raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
+
+
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
     """Raise if the rows cannot be fitted or scored, before any is embedded."""
     reference = fit_split(splits)
@@ -124,6 +144,16 @@ def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: Diff
             scorer.check_labels(values)
         elif values is not None:
             require_seen(values, labels[reference])
+
+
+def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: bool) -> None:
+    """Raise if what will be written takes the place of what the user has."""
+    if embedding_column in _WRITTEN:
+        raise ValueError(f"embedding_column={embedding_column!r} is a column of scores; name another one.")
+    for split in splits.values():
+        require_own(split, _WRITTEN)
+        if embed:
+            require_own(split, [embedding_column], ", or pass another embedding_column")
 
 
 def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:
@@ -140,12 +170,16 @@ def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) ->
     Raises:
         ValueError: If they differ; what differs is named.
     """
-    if not trained_on or not encoder:
+    fitted = encoder_fields(trained_on)
+    if not fitted or not encoder:
         return
+    names = (fitted.keys() | encoder.keys()) - _NOT_THE_ENCODER
+    if fitted.get("weights") and encoder.get("weights"):
+        names -= {"model_id"}  # of a local model its folder, which may move
     differing = [
-        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
-        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
-        if trained_on.get(name) != encoder.get(name)
+        f"{name} was {reprlib.repr(fitted.get(name))} and is {reprlib.repr(encoder.get(name))}"
+        for name in sorted(names)
+        if fitted.get(name) != encoder.get(name)
     ]
     if differing:
         raise ValueError(
@@ -163,37 +197,8 @@ def _add_scores(
     label_column: str | None,
 ) -> Dataset:
     columns = score_columns(scores, has_embedding)
-    encoder = provenance(dataset, embedding_column)
-    return add_columns(dataset, columns, score_features(score_record(scorer, encoder, label_column)))
-
-
-def score_record(scorer: DifficultyScorer, encoder: dict[str, Any], label_column: str | None) -> dict[str, Any]:
-    """Provenance of the difficulties that a scorer gives.
-
-    Args:
-        scorer: Is fitted.
-        encoder: Provenance of the embeddings.
-        label_column: Column of the classes; ``None`` for none.
-
-    Returns:
-        The record; JSON.
-    """
-    return {
-        "embedding": encoder,
-        "n_clusters": scorer.n_clusters_,
-        "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
-        "outliers": scorer.outliers_,
-        "davies_bouldin": plain_index(scorer.davies_bouldin_),
-        "davies_bouldin_curve": {str(k): plain_index(index) for k, index in scorer.davies_bouldin_curve_.items()},
-        "label_column": label_column,
-        "normalize": scorer.normalize,
-        "standardize": scorer.standardize,
-        "l2_normalize": scorer.l2_normalize,
-        "seed": scorer.seed,
-        "repeats": scorer.repeats,
-        "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
-        "version": __version__,
-    }
+    record = scorer.record(provenance(dataset, embedding_column), label_column)
+    return add_columns(dataset, columns, score_features(record))
 
 
 def score_columns(scores: Scores, has_embedding: np.ndarray) -> dict[str, pa.Array]:

@@ -7,18 +7,31 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Features
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
-from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
+from hf_curriculum._version import __version__
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    EMBEDDING,
+    difficulty_quantiles,
+    require_finite,
+    score_features,
+    without_folders,
+)
+from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.scorer_config import plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
+_SAMPLE = 1 << 16  # rows whose difficulties say how all are distributed
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ class DifficultyScorer(Shareable):
             ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
             ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
             mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels).
+            with labels). ``quantiles_`` say how difficulties are distributed, which a curriculum on a stream needs.
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -174,6 +187,9 @@ class DifficultyScorer(Shareable):
             prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        sample = self._scores(points.select(some), None if classes is None else classes[some])
+        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
@@ -200,18 +216,35 @@ class DifficultyScorer(Shareable):
             )
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
-        points = points.inside(self.space_)
+        return self._scores(points.inside(self.space_), classes)
+
+    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
         first, *others = self.prototypes_
-        cluster, distance = first.nearest(points, classes)
-        beyond = count_outside(distance, cluster, first.quantiles)
+        cluster, distance, difficulty, beyond = first.score(points, classes)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        difficulty = difficulty_of(distance, cluster, first.quantiles)
         for prototypes in others:
-            near, far = prototypes.nearest(points, classes)
-            difficulty += difficulty_of(far, near, prototypes.quantiles)
+            difficulty += prototypes.score(points, classes)[2]
         difficulty /= np.float32(len(self.prototypes_))
+        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
         return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
+
+    def _in_unit_of_embeddings(
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
+        if self.standardize or self.l2_normalize:
+            return distance, difficulty
+        unit = np.float32(self.space_.scale[0])
+        with np.errstate(over="ignore"):
+            distance = distance * unit
+            difficulty = difficulty * unit if self.normalize is None else difficulty
+        if not np.isfinite(distance).all():
+            raise ValueError(
+                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                "hold. Scale the embeddings down, or pass standardize=True."
+            )
+        return distance, difficulty
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -241,15 +274,57 @@ class DifficultyScorer(Shareable):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
+    def record(self, embedding: Mapping[str, Any], label_column: str | None = None) -> dict[str, Any]:
+        """How it scores: the provenance of a difficulty column.
+
+        Args:
+            embedding: Provenance of the embeddings; empty where it is not known.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The record, see :func:`hf_curriculum.provenance`.
+        """
+        self._require_fitted()
+        return {
+            "embedding": dict(embedding),
+            "n_clusters": self.n_clusters_,
+            "options": {"n_clusters": self.n_clusters, "cluster_range": self.cluster_range},
+            "outliers": self.outliers_,
+            "davies_bouldin": plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve": {str(k): plain_index(index) for k, index in self.davies_bouldin_curve_.items()},
+            "label_column": label_column,
+            "normalize": self.normalize,
+            "standardize": self.standardize,
+            "l2_normalize": self.l2_normalize,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "clusterer": None if self.clusterer is None else without_folders(repr(self.clusterer)),
+            "quantiles": self.quantiles_,
+            "version": __version__,
+        }
+
+    def features(self, features: Features, label_column: str | None = None) -> Features:
+        """Features for ``stream.map(scorer, batched=True, features=...)``, with provenance.
+
+        Args:
+            features: Those of the stream.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The same, and those of the scores.
+        """
+        return Features({**features, **score_features(self.record(self.trained_on_ or {}, label_column))})
+
     def _stored(self) -> StoredScorer:
         self._require_fitted()
         return StoredScorer(
             options={name: getattr(self, name) for name in OPTIONS},
-            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            clusterer=None if self.clusterer is None else without_folders(repr(self.clusterer)),
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
             trained_on=self.trained_on_,
+            difficulty_quantiles=self.quantiles_,
         )
 
     @classmethod
@@ -259,6 +334,7 @@ class DifficultyScorer(Shareable):
         scorer.space_ = stored.space
         scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
         scorer.trained_on_ = stored.trained_on
+        scorer.quantiles_ = stored.difficulty_quantiles
         return scorer
 
     @property

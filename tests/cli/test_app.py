@@ -68,7 +68,17 @@ def test_scores_text_of_every_file_type(sentences, tiny_bert, tmp_path):
     sentences.save_to_disk(tmp_path / "arrow")
     difficulties = []
     for source in ("a.csv", "a.jsonl", "a.parquet", "arrow"):
-        done = run("score", tmp_path / source, "--model", tiny_bert, "--clusters", 3, "--output", tmp_path / "out")
+        done = run(
+            "score",
+            tmp_path / source,
+            "--model",
+            tiny_bert,
+            "--clusters",
+            3,
+            "--output",
+            tmp_path / "out",
+            "--overwrite",
+        )
         assert done.exit_code == 0, done.stderr
         difficulties.append(load_from_disk(tmp_path / "out")["difficulty"][:])
     np.testing.assert_allclose(difficulties[1:], [difficulties[0]] * 3, atol=1e-6)

@@ -51,6 +51,7 @@ from hf_curriculum import (
     CurriculumSampler,
     CurriculumTrainer,
     DifficultyScorer,
+    Embedder,
     add_difficulty,
     add_embeddings,
     curriculum_weights,
@@ -237,6 +238,21 @@ def test_lightning_sees_the_rows_of_the_sampler_and_resumes(accumulate, workers)
     assert rows_of(names["seen"]) == stream(names["sampler"], half, whole)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_lightning_run_begins_at_its_first_row_whatever_ran_before(workers):
+    fit, resume = blocks("loops.md", "Lightning")
+    fit = fit.replace("batch_size=8, sampler=sampler", f"batch_size=8, sampler=sampler, num_workers={workers}")
+    names = lightning_names()
+    exec(fit.replace("max_epochs=4", "max_epochs=3"), names)
+    names["checkpoint"] = names["trainer"].checkpoint_callback.best_model_path
+    again = next(line for line in fit.splitlines() if line.startswith("trainer = "))
+    again = f"{again}\ntrainer.fit(module, loader)"
+    for run, first, last in ((again, 0, 40), (again, 0, 40), (resume, 30, 40), (again, 0, 40)):
+        names["seen"].clear()
+        exec(run, names)
+        assert rows_of(names["seen"]) == stream(names["sampler"], first, last)
+
+
 # trainers.md
 
 
@@ -256,7 +272,7 @@ def assert_stream(names, rows):
 
 
 def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
-    model, ids = tiny_t5(), tokenizer([f"{row} a b" for row in range(ROWS)])["input_ids"]
+    model, ids = tiny_t5(), tokenizer([f"row {row} of texts" for row in range(ROWS)])["input_ids"]
     names = {
         "model": model,
         "args": Seq2SeqTrainingArguments(**options(tmp_path)),
@@ -374,6 +390,12 @@ def test_an_encoder_of_ones_own_embeds_undecoded_images_and_rows(digits):
     assert names["embedded"]["embedding"][:] == [[0, 2, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
 
 
+def test_the_function_of_a_batch(sentences, tiny_bert):
+    names = {"dataset": sentences, "model_id": tiny_bert}
+    execute("embedding.md", "As a function of a batch", names)
+    assert names["embedded"]["embedding"][:] == [row["embedding"].tolist() for row in names["stream"]]
+
+
 def test_rows_that_cannot_be_embedded_have_no_difficulty(tiny_bert):
     texts = ["red cat", None, "blue dog", " ", "green bird"]
     names = {"damaged": Dataset.from_dict({"text": texts}), "model_id": tiny_bert, "add_difficulty": add_difficulty}
@@ -420,6 +442,39 @@ def test_parquet_is_scored_by_ray(tmp_path):
         patch.setattr("hf_curriculum.score_parquet", partial(score_parquet, input_column="text"))
         execute("scale.md", "Score", names)
     assert sorted(names["rows"]["row"]) == list(range(300)) and names["scorer"].n_clusters_ == 4
+
+
+def easy_first(rows, dataset) -> bool:
+    drawn = np.array(dataset["difficulty"][:])[rows]
+    return drawn[: len(rows) // 5].mean() < 0.7 * np.mean(dataset["difficulty"][:])
+
+
+def test_a_trainer_takes_a_stream(tmp_path):
+    names = loop_names(stream=numbers().to_iterable_dataset(), args=TrainingArguments(**options(tmp_path)))
+    execute("streams.md", "In a trainer", names)
+    assert len(rows_of(names["seen"])) == STEPS * BATCH and easy_first(rows_of(names["seen"]), numbers())
+
+
+def test_a_stream_in_a_loop():
+    names = loop_names(stream=numbers().to_iterable_dataset(), steps=2 * ROWS // 8)
+    execute("streams.md", "In a loop of your own", names)
+    rows = rows_of(names["seen"])
+    assert 1.5 * ROWS < len(rows) < 2.5 * ROWS and easy_first(rows, numbers())
+
+
+def test_a_stream_scored_on_the_way_is_trained_on(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    dataset = Dataset.from_dict({"x": [row / ROWS for row in range(ROWS)], "vector": vectors})
+    names = loop_names(
+        stream=dataset.to_iterable_dataset(),
+        embedder=Embedder(np.array, input_column="vector"),
+        scorer=DifficultyScorer(n_clusters=4).fit(vectors),
+        args=TrainingArguments(**options(tmp_path)),
+    )
+    difficulty = names["scorer"].score(vectors).difficulty
+    execute("streams.md", "The distribution of the difficulties", names)
+    names["trainer"].train()
+    assert difficulty[rows_of(names["seen"])[:80]].mean() < 0.8 * difficulty.mean()
 
 
 def test_a_stream_is_scored_as_a_dataset_is(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from functools import cache
 from pathlib import Path
@@ -89,7 +90,9 @@ def test_embedding_is_the_model_called_by_hand_in_any_batch(saved, modality, nam
     case, path, dataset = FAMILIES[modality][name], saved(modality, name), dataset_of(modality)
     embed, rows = encoder(path, dataset, pooling=pooling), rows_of(dataset)
     used = case.auto if pooling == "auto" else pooling
-    assert embed.record == {"model_id": path, "revision": None, "pooling": used, "layer": None} | (
+    assert re.fullmatch(r"[0-9a-f]{16}", embed.record["weights"])
+    told = {"model_id": Path(path).name, "local": True, "weights": embed.record["weights"], "revision": None}
+    assert embed.record == told | {"pooling": used, "layer": None} | (
         {"normalize": False} if modality == "text" else {}
     )
     expected = by_hand(modality, name, path, raw_inputs(modality, dataset), case.vector(pooling))

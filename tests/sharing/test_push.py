@@ -24,7 +24,7 @@ from hf_curriculum.cli.demo import digits_dataset
 disable_progress_bars()
 digits = digits_dataset().select(range(120))
 scored = add_difficulty(digits, "builtin/hog", n_clusters=2)  # few: most of a push is drawing the rows of each
-texts = Dataset.from_dict({"text": [f"{row} a b" for row in range(60)], "x": [row / 60 for row in range(60)]})
+texts = Dataset.from_dict({"text": [f"row {row} of texts" for row in range(60)], "x": [row / 60 for row in range(60)]})
 texts = add_difficulty(texts, "builtin/tfidf", n_clusters=2)
 retexts = add_difficulty(texts, n_clusters=3)
 
