@@ -18,9 +18,10 @@ import pyarrow as pa
 import xxhash
 from datasets import Dataset, Features
 from datasets.fingerprint import Hasher
+from numpy.typing import NDArray
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, SCORES, provenance, require_column
+from hf_curriculum.data import EMBEDDING, SCORES, difficulty_quantiles, provenance, require_column
 from hf_curriculum.embedding import FULL, Embedder
 from hf_curriculum.processes import this_process
 from hf_curriculum.scoring.difficulty import Ranges
@@ -273,8 +274,11 @@ class _Job:
         found = sorted(pool.each(work, items, "Drawing the sample"), key=lambda found: found[0])
         drawn = [(vectors, labels) for _, vectors, labels in found if len(vectors)]
         labels = None if self.label_column is None else np.concatenate([labels for _, labels in drawn])
-        self.scorer.fit(Points.of([vectors for vectors, _ in drawn]), labels, record)
-        if size < len(self.source) and self.scorer.normalize is not None:
+        points = Points.of([vectors for vectors, _ in drawn])
+        self.scorer.fit(points, labels, record)
+        if size >= len(self.source):
+            return
+        if self.scorer.normalize is not None:
             measure = Measure(self.source.schema, self.label_column, self.output, self.scorer)
             ranges: list[Ranges] | None = None
             for found in pool.each(measure, parts, "Measuring the ranges"):
@@ -284,6 +288,9 @@ class _Job:
                 replace(prototypes, quantiles=of_all.stretch(prototypes.quantiles))
                 for prototypes, of_all in zip(self.scorer.prototypes_, ranges, strict=True)
             ]
+        difficulty = self.scorer.score(points, labels).difficulty
+        alike = slice(None) if labels is None else _in_proportion(labels, total, self.scorer.seed)
+        self.scorer.quantiles_ = difficulty_quantiles(difficulty[alike])
 
 
 def _scorer_of(
@@ -325,6 +332,14 @@ def _allot(counts: dict[int, Classes], total: Counter[Any], size: int, seed: int
             if found:
                 wanted[number][label] = found
     return wanted
+
+
+def _in_proportion(labels: NDArray[Any], total: Counter[Any], seed: int) -> NDArray[np.bool_]:
+    """Rows of the sample of which each class has the share that it has of all rows."""
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weight = np.array([total[label] for label in classes.tolist()]) / counts
+    kept: NDArray[np.bool_] = np.random.default_rng(seed).random(labels.size) * weight.max() < weight[inverse]
+    return kept
 
 
 def _embedding(model_id: Any, options: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +38,8 @@ from hf_curriculum import (
     score_parquet,
 )
 from hf_curriculum.cli import app
+from hf_curriculum.data import difficulty_quantiles
+from hf_curriculum.scoring.parquet import _in_proportion
 
 SCORES = ["embedding", "cluster", "distance", "difficulty"]
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "small", "large", "abacus", "ostrich"]
@@ -151,9 +154,17 @@ def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, minilm, 
     assert scored["row"][:] == list(range(5000))
     assert provenance(scored) == provenance(reference)
     assert provenance(scored, "embedding") == provenance(reference, "embedding")
+    known, of_all = (np.array(some) for some in (scorer.quantiles_, difficulty_quantiles(reference["difficulty"][:])))
+    assert np.abs(known - of_all)[16:-16].max() < 0.1 * of_all[-1]
     assert {name: scored.features[name] for name in reference.features} == dict(reference.features)
     stored = DifficultyScorer.from_pretrained(tmp_path / "out" / "scorer")
     assert_same(add_difficulty(rows, scorer=stored, **again), scored)
+
+
+def test_a_rare_class_has_no_more_of_the_quantiles_than_of_the_rows():
+    labels = np.repeat(["common", "rare"], [6000, 5000])
+    kept = labels[_in_proportion(labels, Counter(common=90_000, rare=10_000), seed=0)]
+    assert np.sum(kept == "common") == 6000 and abs(np.sum(kept == "rare") - 6000 / 9) < 100
 
 
 @pytest.mark.slow
