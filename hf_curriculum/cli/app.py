@@ -139,8 +139,8 @@ def score(
         if engine is Engine.ray:
             if split or config or overwrite:
                 raise ValueError(
-                    "--engine ray reads files, which have no splits, and goes on with what is at --output: leave --split, "
-                    "--config and --overwrite out."
+                    "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
+                    "--split, --config and --overwrite out."
                 )
             return _score_by_ray(dataset, output, model, options, as_json)
 
