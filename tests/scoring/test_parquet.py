@@ -511,6 +511,13 @@ def test_the_command_line_wants_a_model_for_ray(tmp_path, texts):
     assert ran.exit_code == 2 and "pass --model" in ran.output
 
 
+@pytest.mark.parametrize("more", [["--overwrite"], ["--split", "train"], ["--config", "en"]])
+def test_the_command_line_has_options_that_ray_does_not(tmp_path, texts, more):
+    words = ["score", str(texts[0]), "--output", str(tmp_path / "out"), "--model", "me/model", "--engine", "ray"]
+    ran = CliRunner().invoke(app, [*words, *more])
+    assert ran.exit_code == 2 and "leave --split, --config and --overwrite out" in " ".join(ran.output.split())
+
+
 @pytest.mark.slow
 def test_files_of_a_web_server_are_read(running, tmp_path, texts):
     folder, rows = texts
