@@ -4,8 +4,10 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from datasets import Dataset
@@ -66,7 +68,7 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
         batch_size=None,
         num_workers=num_workers,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
         generator=torch.Generator(),  # which the loader seeds its workers from: not the global one
     )
     try:
@@ -117,5 +119,7 @@ def _start_method() -> str:
     return multiprocessing.get_start_method()
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(parent: int, worker: int) -> None:
+    if os.getppid() != parent:  # it was killed already: torch, which looks from now on, would never miss it
+        os.kill(os.getpid(), signal.SIGKILL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers are the parallelism

@@ -46,7 +46,7 @@ _WITHOUT_INFLUENCE = (
 _NOT_OF_A_CLASS = frozenset(
     "__dict__ __weakref__ __module__ __doc__ __annotations__ __annotate__ __annotate_func__ __annotations_cache__ "
     "__firstlineno__ __static_attributes__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ "
-    "__parameters__ __orig_bases__ __qualname__".split()
+    "__parameters__ __orig_bases__ __qualname__ __slotnames__".split()
 )
 _CHANGES = frozenset(
     "append extend insert add update setdefault pop popitem popleft appendleft remove discard clear".split()

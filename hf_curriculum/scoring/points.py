@@ -16,10 +16,12 @@ ROUNDING = 4e-6
 """What one and the same row may differ by, as a share of the size of vectors: from batches of other shapes."""
 EPSILON = 2.0**-23
 """What a number of float32 may be off by, as a share of itself."""
+_LOST = 1e-5  # share of the size of a float64 dimension: float32 tells a hundred steps of it
+_EXACT = 1e-12  # what float64 itself may round
 _CONSTANT = 1e-6  # a dimension whose deviation is this share of its size holds nothing but rounding
 _CHUNK = 2048
 _SAFE = 2.0**40  # squares of what is larger, or smaller than the inverse, leave the range of float32 too soon
-_OUTLIER = 1e9
+_OUTLIER = 1e5  # a row so many times as large as most leaves float32 less than a hundredth of a usual one
 _LEAST, _MOST, _FAR = 1e-37, 1e38, 1e17
 
 
@@ -190,9 +192,11 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
         are so large or so small that their squares would leave the range of float32.
 
     Raises:
-        ValueError: If float32 cannot tell the rows apart, since one is larger by a factor of 1e9 than most, or a
-            dimension varies by less than 1e-37 or reaches 1e38.
+        ValueError: If float32 cannot tell the rows apart, since one is larger by a factor of 1e5 than most, a
+            dimension varies by less than 1e-37 or reaches 1e38, or one of float64 varies by less than 1e-5 of its
+            size.
     """
+    _require_spread(points)
     mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
     if not standardize and unit:  # the direction of a vector is right at any size
         return Space(mean, scale, unit)
@@ -219,6 +223,25 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
     elif (size := float(largest.max())) > 0 and not 1 / _SAFE < size < _SAFE:
         scale *= 2.0 ** math.frexp(size)[1]
     return Space(mean, scale, unit)
+
+
+def _require_spread(points: Points) -> None:
+    """Raise if a dimension of float64 varies, but by so little of its size that float32 would lose it."""
+    wide = [block for block in points.blocks if block.dtype == np.float64]
+    if not wide:
+        return
+    low = np.min([block.min(0) for block in wide], axis=0)
+    high = np.max([block.max(0) for block in wide], axis=0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    with np.errstate(over="ignore"):
+        spread = high - low
+    lost = np.flatnonzero((spread > _EXACT * size) & (spread < _LOST * size))
+    if lost.size:
+        number = int(lost[0])
+        raise ValueError(
+            f"Dimension {number} of the embeddings goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
+            "cannot tell apart. Subtract its mean, or drop it."
+        )
 
 
 def _largest(points: Points) -> torch.Tensor:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from launching import environment
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "stream.py"
 
 
+@pytest.mark.costly
 def test_the_benchmark_of_streams_runs():
     command = [sys.executable, str(BENCHMARK), "--rows", "4000", "--resume", "5"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)

@@ -166,11 +166,11 @@ def test_a_prepared_loader_undoes_set_step():
 
 WORKER = """
 import sys
-sys.path.insert(0, {tests!r})
-import json, torch, test_docs
-names = test_docs.loop_names(done={done})
-test_docs.execute("loops.md", "Accelerate", names)
-json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].process_index}}.json", "w"))
+sys.path[:0] = {folders!r}
+import json, torch, test_pages
+names = test_pages.loop_names(done={done})
+test_pages.execute("loops.md", "Accelerate", names)
+json.dump(test_pages.rows_of(names["seen"]), open(f"rank{{names['accelerator'].process_index}}.json", "w"))
 """
 
 
@@ -178,7 +178,9 @@ json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].pr
 @pytest.mark.parametrize("done", [0, 7])
 def test_accelerate_loop_on_two_processes(tmp_path, done):
     script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(tests=str(Path(__file__).parents[1] / "helpers"), done=done))
+    script.write_text(
+        WORKER.format(folders=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")], done=done)
+    )
     with subprocess.Popen([*launch(2), str(script)], env=environment(), cwd=tmp_path) as parent:
         try:
             assert parent.wait(timeout=300) == 0
@@ -272,7 +274,7 @@ def assert_stream(names, rows):
 
 
 def test_seq2seq_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer):
-    model, ids = tiny_t5(), tokenizer([f"row {row} of texts" for row in range(ROWS)])["input_ids"]
+    model, ids = tiny_t5(), tokenizer([f"{row} a b" for row in range(ROWS)])["input_ids"]
     names = {
         "model": model,
         "args": Seq2SeqTrainingArguments(**options(tmp_path)),
@@ -666,7 +668,7 @@ def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
 from tiny import OneWeight, options, watch
 from datasets import Dataset
 from transformers import TrainingArguments
-dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(30)], "x": [row / 30 for row in range(30)]})
+dataset = Dataset.from_dict({"text": [f"row {i} of texts" for i in range(30)], "x": [i / 30 for i in range(30)]})
 model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
 seen = watch(model, "x")
 """

@@ -141,3 +141,44 @@ def test_a_text_without_a_known_word_is_a_bad_row(text, tmp_path):
     data = Dataset.from_dict({"text": [*ROWS["text"], text]})
     with pytest.raises(ValueError, match="Row 20 .*no word that builtin/tfidf knows"):
         add_embeddings(data, "builtin/tfidf", cache_dir=str(tmp_path))
+
+
+# --- embeddings that float32 cannot tell apart ---------------------------------------------------------------------
+
+GAUSSIAN = np.random.default_rng(7).normal(size=(200, 4))
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": False}, {"standardize": False, "l2_normalize": False}])
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+def test_a_dimension_of_float64_that_float32_would_lose_is_told(options, offset):
+    shifted = GAUSSIAN + [0, 0, offset, 0]
+    with pytest.raises(ValueError, match=r"Dimension 2 of the embeddings goes from .* float32 cannot tell apart"):
+        DifficultyScorer(3, **options).fit(shifted)
+    assert DifficultyScorer(3, **options).fit(GAUSSIAN + [0, 0, 100, 0]).is_fitted
+    constant = np.column_stack([GAUSSIAN, np.full(200, offset)])
+    assert DifficultyScorer(3, **options).fit(constant).is_fitted
+
+
+@pytest.mark.parametrize("size", [1e6, 1e12])
+def test_a_row_that_dwarfs_the_others_is_told(size):
+    outlier = GAUSSIAN.copy()
+    outlier[13] *= size
+    with pytest.raises(ValueError, match="Row 13 of the embeddings reaches .*Drop it"):
+        DifficultyScorer(3, standardize=False, l2_normalize=False).fit(outlier)
+
+
+def test_a_row_of_a_thousand_times_the_usual_size_costs_the_others_nothing():
+    outlier = GAUSSIAN.copy()
+    outlier[13] *= 1e3
+    scorer = DifficultyScorer(3, standardize=False, l2_normalize=False, normalize=None).fit(outlier)
+    scores = scorer.score(outlier)
+    exact = np.linalg.norm(outlier - scorer.centroids_.double().numpy()[scores.cluster], axis=1)
+    np.testing.assert_allclose(np.delete(scores.distance, 13), np.delete(exact, 13), rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [1e39, -1e300])
+def test_a_number_beyond_float32_names_its_row(value):
+    huge = GAUSSIAN.copy()
+    huge[21, 1] = value
+    with pytest.raises(ValueError, match="row 21|Row 21"):
+        DifficultyScorer(3).fit(huge)
