@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets import Features
 from fsspec.core import url_to_fs
 
 WINDOW = 2048
@@ -19,6 +21,10 @@ _SMALL, _LARGE = 64, 65_536  # rows of a part; powers of two, so that parts and 
 _BYTES = 256 * 2**20  # of a part in memory
 _SHARE = 256  # parts at least, of as many windows: actors then end at about one time
 _FOOTERS_AT_ONCE = 16
+_CREDENTIALS = (
+    "If the store wants credentials, give them as its own tools take them: AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, `hf auth login`, and so on."
+)
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -154,8 +160,40 @@ def _read_piece(parquet: pq.ParquetFile, piece: Piece, columns: list[str] | None
             return
 
 
-def _files(name: str) -> list[str]:
+@contextmanager
+def store_explained(name: str, verb: str) -> Iterator[None]:
+    """Say why a folder or file cannot be used, in the store's own words and ours.
+
+    Args:
+        name: Path or URL.
+        verb: ``"read"`` or ``"written"``.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ModuleNotFoundError: If the package for this kind of URL is not installed.
+        ValueError: If nothing is there.
+        OSError: If the store refuses.
+    """
+    is_store = "://" in name and not name.startswith(("file://", "local://"))
     try:
+        yield
+    except ImportError as error:  # fsspec says which package knows the protocol
+        raise ModuleNotFoundError(f"{name} cannot be {verb}: {error}") from error
+    except FileNotFoundError as error:
+        unseen = f", or the store does not show it: {error}. {_CREDENTIALS}" if is_store else "."
+        raise ValueError(f"{name} does not exist{unseen}") from error
+    except ValueError:
+        raise
+    except Exception as error:
+        if not is_store and isinstance(error, OSError):
+            raise
+        raise OSError(f"{name} cannot be {verb}: {type(error).__name__}: {error}. {_CREDENTIALS}") from error
+
+
+def _files(name: str) -> list[str]:
+    with store_explained(name, "read"):
         fs, path = url_to_fs(name)
         if "*" in path or "?" in path or "[" in path:
             found = fs.glob(path) or _none_in(fs, re.split(r"[^/]*[*?[]", path)[0])
@@ -166,14 +204,6 @@ def _files(name: str) -> list[str]:
         else:
             raise ValueError(f"{name} is no Parquet file (*.parquet).")
         return [fs.unstrip_protocol(file) for file in sorted(found)]
-    except ImportError as error:  # fsspec says which package knows the protocol
-        raise ModuleNotFoundError(f"{name} cannot be read: {error}") from error
-    except FileNotFoundError as error:
-        raise ValueError(f"{name} does not exist.") from error
-    except ValueError:
-        raise
-    except Exception as error:
-        raise _refused(name, error) from error
 
 
 def _lies_in(file: str, folder: str | Path | None) -> bool:
@@ -194,17 +224,14 @@ def _is_data(path: str) -> bool:
 
 
 def _footer(file: str) -> _Footer:
-    try:
+    with store_explained(file, "read"):
         fs, path = url_to_fs(file)
         info = fs.info(path)
         with fs.open(path, "rb") as opened:
-            metadata = pq.read_metadata(opened)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{file} is not a whole Parquet file: {error}") from error
-    except FileNotFoundError as error:
-        raise ValueError(f"{file} does not exist.") from error
-    except Exception as error:
-        raise _refused(file, error) from error
+            try:
+                metadata = pq.read_metadata(opened)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{file} is not a whole Parquet file: {error}") from error
     age = next((info[name] for name in ("mtime", "ETag", "LastModified", "last_commit") if info.get(name)), None)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     return _Footer(
@@ -215,26 +242,26 @@ def _footer(file: str) -> _Footer:
     )
 
 
-def _refused(name: str, error: Exception) -> OSError:
-    return OSError(
-        f"{name} cannot be read: {type(error).__name__}: {error}. If the store wants credentials, give them as its "
-        "own tools take them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, `hf auth login`, and so on."
-    )
-
-
 def _require_same(one: _Footer, other: _Footer) -> None:
-    if one.schema.equals(other.schema):
-        return
-    here, there = ({field.name: str(field.type) for field in footer.schema} for footer in (one, other))
+    described = all(b"huggingface" in (footer.schema.metadata or {}) for footer in (one, other))
+    here, there = (_kinds(footer.schema, described) for footer in (one, other))
     differing = [
         f"column {name!r} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
         for name in {**here, **there}
         if here.get(name) != there.get(name)
     ]
-    raise ValueError(
-        f"The schemas of the files differ: {other.file} has other columns than {one.file}: "
-        f"{'; '.join(differing) or 'their order, or which may be null'}. Score them one by one, or write them alike."
-    )
+    if differing or not one.schema.equals(other.schema):
+        raise ValueError(
+            f"The schemas of the files differ: {other.file} has other columns than {one.file}: "
+            f"{'; '.join(differing) or 'their order, or which may be null'}. Score them one by one, or write them alike."
+        )
+
+
+def _kinds(schema: pa.Schema, described: bool) -> dict[str, str]:
+    """Types by column; the features of datasets if both files have them: the same numbers may be other classes."""
+    if described:
+        return {name: str(feature) for name, feature in Features.from_arrow_schema(schema).items()}
+    return {field.name: str(field.type) for field in schema}
 
 
 def _part_rows(rows: int, size: int) -> int:

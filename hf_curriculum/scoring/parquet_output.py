@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from hf_curriculum.files import appears_whole
+from hf_curriculum.scoring.parquet_input import store_explained
 from hf_curriculum.scoring.scorer import DifficultyScorer
 
 SCORER = "scorer"
@@ -41,10 +42,12 @@ class ParquetOutput:
     def __init__(self, folder: str | Path, parts: int) -> None:
         self.folder = str(folder)
         self.parts = parts
-        self._fs, self._root = url_to_fs(self.folder)
+        with store_explained(self.folder, "written"):
+            self._fs, self._root = url_to_fs(self.folder)
 
     def __reduce__(self) -> Any:
-        return type(self), (self.folder, self.parts)
+        elsewhere = self._root if isinstance(self._fs, LocalFileSystem) else self.folder  # a path may be relative
+        return type(self), (elsewhere, self.parts)
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Take the folder for a job, or go on with the same job.
@@ -56,6 +59,10 @@ class ParquetOutput:
             ValueError: If something else is in the folder, or the arguments are others.
             OSError: If it cannot be written to.
         """
+        with store_explained(self.folder, "written"):
+            self._begin(arguments)
+
+    def _begin(self, arguments: Mapping[str, Any]) -> None:
         if self._fs.isfile(self._root):
             raise ValueError(f"The output {self.folder} is a file; name a folder.")
         path = self._path(_ARGUMENTS)

@@ -4,7 +4,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from datasets.utils.tqdm import tqdm
@@ -62,7 +62,7 @@ class RayPool:
             max_task_retries=_DEATHS,
         )
         self._logged: set[str] = set()
-        self._actors = [remote.remote() for _ in range(self.size)]
+        self._actors = [remote.remote(os.getcwd()) for _ in range(self.size)]
 
     def __enter__(self) -> "RayPool":
         return self
@@ -142,9 +142,15 @@ class RayPool:
 
 
 class _Worker:
-    """The actor."""
+    """The actor.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Where the driver is, and so what its relative paths mean; Ray may have been started elsewhere.
+    """
+
+    def __init__(self, folder: str) -> None:
+        with suppress(OSError):  # another machine may have no such folder
+            os.chdir(folder)
         self._key: Any = None
         self._work: Any = None
 

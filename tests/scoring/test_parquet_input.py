@@ -1,12 +1,22 @@
 """Parts: each row once, whatever the files look like."""
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset, Features
+from hub_client import client
+from hub_server import Repo, hub
 
 from hf_curriculum.scoring.difficulty import Ranges, fit_normalizer
 from hf_curriculum.scoring.parquet_input import WINDOW, ParquetInput, read_part
+from hf_curriculum.scoring.parquet_output import ParquetOutput
+from hf_curriculum.scoring.parquet_work import CountClasses, Duplicates
 
 
 def write(path, first, rows, row_group_size):
@@ -18,6 +28,10 @@ def write(path, first, rows, row_group_size):
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, row_group_size=row_group_size)
+
+
+def classes(*names):
+    return Features({"n": ClassLabel(names=list(names))})
 
 
 @pytest.mark.parametrize(
@@ -65,8 +79,6 @@ def test_files_are_found_by_folder_glob_list_and_name(tmp_path):
 
 
 def test_a_store_of_fsspec_is_read():
-    import fsspec
-
     with fsspec.open("memory://rows/a.parquet", "wb") as file:
         pq.write_table(pa.table({"n": [1, 2, 3]}), file)
     source = ParquetInput.of("memory://rows")
@@ -88,6 +100,13 @@ def test_a_store_of_fsspec_is_read():
                 pq.write_table(pa.table({"n": ["1"], "same": [1]}), path / "b.parquet"),
             ),
             "b.parquet has other columns than .*a.parquet: column 'n' is string there and int64 here",
+        ),
+        (
+            lambda path: (
+                Dataset.from_dict({"n": [1]}, classes("cat", "dog")).to_parquet(str(path / "a.parquet")),
+                Dataset.from_dict({"n": [1]}, classes("dog", "cat")).to_parquet(str(path / "b.parquet")),
+            ),
+            "column 'n' is ClassLabel.*'dog', 'cat'.* there and ClassLabel.*'cat', 'dog'.* here",
         ),
         (
             lambda path: (
@@ -114,19 +133,115 @@ def test_a_missing_file_and_one_named_twice_are_refused(tmp_path):
         ParquetInput.of([tmp_path, tmp_path / "a.parquet"])
 
 
-def test_a_store_that_refuses_is_quoted(monkeypatch):
-    import fsspec
+class Locked(fsspec.AbstractFileSystem):
+    protocol = "locked"
 
-    class Locked(fsspec.AbstractFileSystem):
-        protocol = "locked"
+    def ls(self, path, detail=True, **kwargs):
+        raise PermissionError("Unable to locate credentials")
 
-        def ls(self, path, detail=True, **kwargs):
-            raise PermissionError("Unable to locate credentials")
+    def pipe_file(self, path, value, **kwargs):
+        raise PermissionError("Unable to locate credentials")
 
+
+def test_a_store_that_refuses_is_quoted():
     fsspec.register_implementation("locked", Locked, clobber=True)
     for name in ("locked://bucket/a.parquet", "locked://bucket/folder", "locked://bucket/*.parquet"):
-        with pytest.raises(OSError, match="(?s)locked://.*Unable to locate credentials.*AWS_ACCESS_KEY_ID"):
+        with pytest.raises(OSError, match="(?s)locked://.*cannot be read.*Unable to locate cred.*AWS_ACCESS_KEY_ID"):
             ParquetInput.of(name)
+    with pytest.raises(OSError, match="(?s)locked://bucket/out cannot be written.*credentials.*AWS_ACCESS_KEY_ID"):
+        ParquetOutput("locked://bucket/out", 1).begin({})
+
+
+def test_a_store_whose_package_is_missing_is_told():
+    fsspec.register_implementation("absent", "no_such.Store", errtxt="Install no_such for it", clobber=True)
+    with pytest.raises(ModuleNotFoundError, match="absent://a/b.parquet cannot be read: Install no_such"):
+        ParquetInput.of("absent://a/b.parquet")
+    with pytest.raises(ModuleNotFoundError, match="absent://a/out cannot be written: Install no_such"):
+        ParquetOutput("absent://a/out", 1)
+    with pytest.raises(ValueError, match="unknown"):
+        ParquetInput.of("unknown://a/b.parquet")
+
+
+def test_files_of_a_web_server_are_read(tmp_path):
+    write(tmp_path / "a.parquet", 0, 3000, 1000)
+    write(tmp_path / "b.parquet", 3000, 5, 1000)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        source = ParquetInput.of([f"{url}/a.parquet", f"{url}/b.parquet"])
+        found = [number for part in source.parts for number in read_part(part, source.schema)["n"].to_pylist()]
+        with pytest.raises(ValueError, match="c.parquet does not exist, or the store does not show it"):
+            ParquetInput.of(f"{url}/c.parquet")
+        server.shutdown()
+    assert found == list(range(3005))
+
+
+@pytest.mark.costly
+def test_a_dataset_of_the_hub_is_read_and_one_written(tmp_path):
+    code = """
+import numpy as np, pyarrow as pa
+from datasets import Dataset
+from hf_curriculum import DifficultyScorer
+from hf_curriculum.scoring.parquet_input import ParquetInput, read_part
+from hf_curriculum.scoring.parquet_output import ParquetOutput
+
+Dataset.from_dict({"n": range(5000)}).push_to_hub("me/rows", num_shards=2)
+source = ParquetInput.of("hf://datasets/me/rows")
+output = ParquetOutput("hf://datasets/me/out/scored", 3)
+output.begin({"seed": 1})
+for part in source.parts:
+    output.write_vectors(part.number, pa.table({"embedding": [[1.0]]}))
+    rows = read_part(part, source.schema)
+    output.write(part.number, rows.append_column("difficulty", rows["n"].cast("float32")))
+output.save_scorer(DifficultyScorer(2).fit(np.random.default_rng(0).normal(size=(30, 3))))
+answer = [output.count(), sorted(output.embedded()), output.load_scorer().n_clusters_]
+output.sweep()
+"""
+    with hub() as server, client(server, tmp_path) as user:
+        server.repos["datasets/me/out"] = Repo()
+        assert user.run(code) == [[5000, 0], [0, 1, 2], 2]
+        written = {name for name in server.repos["datasets/me/out"].files() if not name.endswith("README.md")}
+        error, _ = user.error("ParquetInput.of('hf://datasets/me/private')")
+    parts = {f"scored/part-00000{i}-of-000003.parquet" for i in range(3)}
+    scorer = {f"scored/scorer/{name}" for name in ("config.json", "model.safetensors")}
+    assert written == {"scored/.job/arguments.json", *parts, *scorer}
+    assert "me/private" in error and "hf auth login" in error
+
+
+@pytest.mark.parametrize("shares", [1, 3])
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        ([1, 2, 1], "has 1 in 2 rows"),
+        (["a", "b", "b"], "has 'b' in 2 rows"),
+        ([1, None, 2], "null in row 3001"),
+        ([3, 4, 3009], "has 3009 in 2 rows"),
+        ([3010, 3011, 9], None),
+    ],
+)
+def test_ids_that_stand_in_two_rows_are_found(tmp_path, ids, message, shares):
+    first = pa.array(np.arange(10, 3010)).cast(pa.array(ids).type)
+    pq.write_table(pa.table({"key": first}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"key": ids}), tmp_path / "b.parquet")
+    source = ParquetInput.of(tmp_path)
+    look = Duplicates(source.parts, source.schema, "key", shares)
+    if message is None:
+        assert [look(share) for share in range(shares)] == [None] * shares
+        return
+    with pytest.raises(ValueError, match=message):
+        for share in range(shares):
+            look(share)
+
+
+@pytest.mark.parametrize(
+    "labels, message", [([1, 2, None], "null in row 2"), ([0.5, 1.5, 1.5], "must be integers or strings")]
+)
+def test_labels_that_cannot_be_are_refused(tmp_path, labels, message):
+    pq.write_table(pa.table({"label": labels}), tmp_path / "a.parquet")
+    source = ParquetInput.of(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        CountClasses(source.schema, "label")(source.parts[0])
 
 
 @pytest.mark.parametrize("normalize", ["minmax", "rank"])
