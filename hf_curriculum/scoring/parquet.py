@@ -21,7 +21,7 @@ from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, SCORES, difficulty_quantiles, provenance, require_column
+from hf_curriculum.data import EMBEDDING, SCORES, difficulty_quantiles, provenance, read_labels, require_column
 from hf_curriculum.embedding import FULL, Embedder
 from hf_curriculum.processes import this_process
 from hf_curriculum.scoring.difficulty import Ranges
@@ -166,6 +166,8 @@ class _Job:
         for column in (self.id_column, self.label_column):
             if column is not None:
                 require_column(schema.names, column)
+        if self.label_column is not None:
+            read_labels(Dataset(schema.empty_table().select([self.label_column])), self.label_column)
         if self.id_column is None and ROW in schema.names:
             raise ValueError(
                 f"The input has a column {ROW!r}, which is where the number of a row goes. Pass id_column={ROW!r} if "

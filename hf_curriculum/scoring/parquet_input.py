@@ -253,7 +253,8 @@ def _require_same(one: _Footer, other: _Footer) -> None:
     if differing or not one.schema.equals(other.schema):
         raise ValueError(
             f"The schemas of the files differ: {other.file} has other columns than {one.file}: "
-            f"{'; '.join(differing) or 'their order, or which may be null'}. Score them one by one, or write them alike."
+            f"{'; '.join(differing) or 'their order, or which may be null'}. Score them one by one, or write them "
+            "alike."
         )
 
 

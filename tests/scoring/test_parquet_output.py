@@ -49,7 +49,9 @@ def test_the_scorer_comes_back_and_the_rest_is_swept(folder):
 
 def test_a_job_goes_on_with_its_own_arguments_only(folder):
     given = {"seed": 1, "on_error": "raise"}
+    ParquetOutput(folder, 1).begin({"seed": 3})  # and came to nothing
     ParquetOutput(folder, 1).begin(given)
+    ParquetOutput(folder, 1).write_vectors(0, pa.table({"embedding": [[1.0]]}))
     ParquetOutput(folder, 1).begin(given)
     with pytest.raises(ValueError, match="other arguments: label was None and is 'x'; seed was 1 and is 2. Call with"):
         ParquetOutput(folder, 1).begin(given | {"seed": 2, "label": "x"})

@@ -14,10 +14,10 @@ from hub_server import hub
 from launching import environment
 from needs import needs
 from test_resume import last_complete, run_all, start_and_kill
+from worker_parquet import count_slowly
 from worker_training import end, logged, micro_batches, reference, stream
 
 from hf_curriculum import DifficultyScorer, add_difficulty
-from worker_parquet import count_slowly
 
 ROWS, BATCH, STEPS, WARMUP = 12_000, 48, 400, 150
 
@@ -35,7 +35,7 @@ def parquet(tmp_path):
 
 def score(tmp_path, moment=None):
     """A driver with a Ray of its own, which is killed once so many parts are embedded."""
-    words = [sys.executable, worker_parquet.__file__, str(tmp_path / "in"), str(tmp_path / "out"), "count_slowly"]
+    words = [sys.executable, worker_parquet.__file__, str(tmp_path / "in"), str(tmp_path / "out"), "count_slowly", "1"]
     driver = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
     vectors = tmp_path / "out" / ".job" / "vectors"
     while moment and driver.poll() is None and len([*vectors.glob("0*.parquet")]) < moment:
@@ -95,8 +95,8 @@ def assert_is_a_curriculum(steps, scored):
         weights = np.exp(-difficulty.astype(float) / sampler.temperature(step))
         planned.append(weights @ difficulty / weights.sum())
     found = [difficulty[steps[step]].mean() for step in range(WARMUP)]
-    print([round(x, 3) for x in np.array(found).reshape(-1, 10).mean(1)])
-    print([round(x, 3) for x in np.array(planned).reshape(-1, 10).mean(1)])
+    sys.stderr.write(str([round(x, 3) for x in np.array(found).reshape(-1, 10).mean(1)]))
+    sys.stderr.write(str([round(x, 3) for x in np.array(planned).reshape(-1, 10).mean(1)]))
     assert abs(np.mean(found) - np.mean(planned)) < 0.01
     passed = np.concatenate([steps[step] for step in range(WARMUP + 10, STEPS)])
     assert np.bincount(passed).max() <= 2 and len(np.unique(passed)) > 0.8 * min(passed.size, ROWS)
