@@ -1,6 +1,7 @@
 __version__: str
 
 from .data import provenance as provenance
+from .data import save_sorted as save_sorted
 from .embedding import Embedder as Embedder
 from .embedding import add_embeddings as add_embeddings
 from .scoring import DifficultyScorer as DifficultyScorer

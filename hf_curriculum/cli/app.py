@@ -263,6 +263,9 @@ def push(
         str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort the rows of each file by difficulty: streams read less then.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Upload a scored dataset to the Hub, with a dataset card and its pictures.
@@ -281,7 +284,7 @@ def push(
         from hf_curriculum.sharing import push_scored
 
         split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
-        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr)
+        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr, sort=sort)
         text = f"""
 Pushed to {url}
 

@@ -17,7 +17,7 @@ from fsspec.core import url_to_fs
 
 WINDOW = 2048
 """Rows that are embedded and assigned together, counted from the first: as add_difficulty does, to the last bit."""
-_SMALL, _LARGE = 64, 65_536  # rows of a part; powers of two, so that parts and windows begin together
+_SMALL, _LARGE = 64, 16_384  # rows of a part; powers of two, so that parts and windows begin together
 _BYTES = 256 * 2**20  # of a part in memory
 _SHARE = 256  # parts at least, of as many windows: actors then end at about one time
 _FOOTERS_AT_ONCE = 16

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from hf_curriculum.data import write_sorted
 from hf_curriculum.files import appears_whole
 from hf_curriculum.scoring.parquet_input import store_explained
 from hf_curriculum.scoring.scorer import DifficultyScorer
@@ -23,8 +24,6 @@ SCORER = "scorer"
 _JOB = ".job"  # hidden, as readers of folders skip what begins with a dot
 _ARGUMENTS = f"{_JOB}/arguments.json"
 _VECTORS = f"{_JOB}/vectors"
-_ROW_GROUPS = 32  # in a file
-_FEWEST = 64  # rows of a row group
 _FOOTERS_AT_ONCE = 16
 
 
@@ -125,18 +124,17 @@ class ParquetOutput:
             return pq.read_schema(file)
 
     def write(self, number: int, table: pa.Table) -> None:
-        """Write a scored part, in row groups so small that a reader can leave out what it does not want.
+        """Write a scored part, the easiest row first, so that a reader can leave out what it does not want.
 
         Args:
             number: Of the part.
-            table: Its rows.
+            table: Its rows, in any order.
 
         Raises:
             OSError: If the disk is full, or the store refuses.
         """
-        rows = max(_FEWEST, -(-len(table) // _ROW_GROUPS))
         with self._appears_whole(self._name(number)) as file:
-            pq.write_table(table, file, row_group_size=rows)
+            write_sorted(table, file)
 
     def count(self) -> tuple[int, int]:
         """Rows of all finished parts, and those of them that are null in the last column; from the footers."""

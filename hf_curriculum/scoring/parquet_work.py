@@ -253,9 +253,7 @@ class Score:
             columns[EMBEDDING], features[EMBEDDING] = vectors[EMBEDDING], self.encoder
         columns |= score_columns(scores, has_vector)
         features |= score_features(self.scorer.record(self.record, self.column))
-        table = _appended(rows, columns, Features(features))
-        order = pc.sort_indices(table[SCORES[-1]])  # nulls last
-        self.output.write(part.number, table.take(order))
+        self.output.write(part.number, _appended(rows, columns, Features(features)))
         return part.number
 
 

@@ -11,13 +11,14 @@ import os
 import random
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
-from datasets import Dataset, load_dataset
+from datasets import Dataset, IterableDataset, load_dataset
 from launching import launch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
@@ -82,6 +83,12 @@ def scored(rows=ROWS, seed=0, **columns) -> Dataset:
     return Dataset.from_dict(numbers | columns)
 
 
+def rows_of_parts(parts):
+    """The rows of some datasets."""
+    for part in parts:
+        yield from part
+
+
 def read_global_generators(batch):
     """A transform that reads the global generators as often as its rows say, as a random augmentation may."""
     for row in batch["row"]:
@@ -111,6 +118,7 @@ def train(
     *,
     rows=ROWS,
     shards=None,
+    cuts=None,
     dataset=None,
     files=None,
     curriculum=None,
@@ -137,6 +145,9 @@ def train(
     dataset = scored(rows) if dataset is None else dataset
     if shards is not None:
         dataset = dataset.to_iterable_dataset(num_shards=shards)
+    if cuts is not None:  # shards of unequal size
+        parts = [dataset.select(range(*part)) for part in pairwise(cuts)]
+        dataset = IterableDataset.from_generator(rows_of_parts, gen_kwargs={"parts": parts})
     if augment:
         dataset.set_transform(read_global_generators)
     own = {"curriculum": curriculum, "allow_changed_resume": allow_changed_resume}

@@ -14,7 +14,7 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
+    "data": ["columns", "quantiles", "splits", "sorted_files", "fields", "record", "pictures", "opening", "media"],
     "encoders": [
         "identity",
         "base",
@@ -57,6 +57,7 @@ HOUSE = {
         "sampler",
         "copies",
         "journal",
+        "sorted_parquet",
         "stream_rows",
         "stream",
         "stream_training",
@@ -66,7 +67,7 @@ HOUSE = {
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["card_merge", "card_section", "hub_errors", "push"],
+    "sharing": ["card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
