@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 
-from hf_curriculum.data import EMBEDDING, SCORES, read_embeddings, read_labels, score_features
+from hf_curriculum.data import EMBEDDING, read_embeddings, read_labels, score_features
 from hf_curriculum.embedding import Embedder
 from hf_curriculum.scoring.difficulty import Ranges
 from hf_curriculum.scoring.parquet_input import WINDOW, Part, read_part
