@@ -38,6 +38,11 @@ from .record import part as part
 from .record import provenance as provenance
 from .record import require_own as require_own
 from .record import score_features as score_features
+from .sorted_files import number_of_files as number_of_files
+from .sorted_files import save_sorted as save_sorted
+from .sorted_files import sorted_difficulties as sorted_difficulties
+from .sorted_files import stored_table as stored_table
+from .sorted_files import write_sorted as write_sorted
 from .splits import as_dataset as as_dataset
 from .splits import fit_split as fit_split
 from .splits import rejoined as rejoined

@@ -18,7 +18,7 @@ from hf_curriculum._version import __version__
 from hf_curriculum.data import EMBEDDING, require_count, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
-from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
+from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder, window_rows
 from hf_curriculum.embedding.shards import ShardFolder
 from hf_curriculum.embedding.sources import files_named, files_of
 from hf_curriculum.encoders import digest
@@ -192,7 +192,7 @@ class ColumnJob:
     @property
     def _window_size(self) -> int:
         """Rows that are best prepared together."""
-        return self.work.batch_size * max(1, self.forward.encoder.window // self.work.batch_size)
+        return window_rows(self.forward.encoder, self.work.batch_size)
 
     def _ranges(self, start: int) -> list[tuple[int, int]]:
         """The windows of a shard."""

@@ -17,7 +17,7 @@ from hf_curriculum.data import EMBEDDING, suggesting, undecoded
 from hf_curriculum.embedding.batches import MapBatch
 from hf_curriculum.embedding.column import Work
 from hf_curriculum.embedding.forward import Forward, arithmetic, require_dtype
-from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows
+from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows, window_rows
 from hf_curriculum.encoders import Encoder, Model, Options, digest, find_column, find_model
 from hf_curriculum.processes import this_process
 
@@ -184,6 +184,35 @@ class Embedder:
             if embedder.dim is not None:
                 return Features({**dataset.features, self.output_column: embedder.feature})
         raise ValueError(f"No row of column {column!r} can be embedded.")
+
+    def column(self, features: Mapping[str, Any]) -> str:
+        """The column that it embeds, of a dataset of these features.
+
+        Args:
+            features: Feature types by column.
+
+        Returns:
+            Its name.
+
+        Raises:
+            ValueError: If no column or several columns fit.
+        """
+        return self._find(features)[0]
+
+    def window(self, features: Mapping[str, Any]) -> int:
+        """Rows that a batch best has, so that texts of one length find each other; :func:`add_embeddings` takes them.
+
+        Args:
+            features: Feature types by column.
+
+        Returns:
+            Their number.
+
+        Raises:
+            ValueError: If no column or several columns fit.
+        """
+        column, kind = self._find(features)
+        return window_rows(self._embedder(column, kind, None).forward.encoder, self._work.batch_size)
 
     @property
     def _modalities(self) -> tuple[str, ...]:

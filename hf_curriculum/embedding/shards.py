@@ -26,7 +26,8 @@ from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room."""
 _UNFINISHED = "unfinished-"
 _NAME = re.compile(r"shard-(\d{12})-([0-9a-f]{32})\.arrow")
 _BATCH_ROWS = 2048
@@ -188,7 +189,7 @@ class ShardFolder:
             cause = _os_error_behind(error)
             if cause is None:
                 raise
-            if cause.errno in _FULL:
+            if cause.errno in FULL:
                 raise self._full(cause.errno) from error
             if folder.exists():
                 raise

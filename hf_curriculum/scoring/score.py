@@ -111,7 +111,7 @@ def add_difficulty(
     reference = fit_split(splits)
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
-        _check_encoder(scorer.trained_on_, encoder)
+        check_encoder(scorer.trained_on_, encoder)
     else:
         blocks, has_embedding = embeddings[reference]
         points = Points.of_column(blocks, has_embedding, embedding_column)
@@ -166,8 +166,16 @@ def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray
     return None if labels is None else labels[has_embedding]
 
 
-def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
-    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
+def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
+    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on.
+
+    Args:
+        trained_on: Provenance of the embeddings in ``fit``; ``None`` or empty where it is not known.
+        encoder: That of those to be scored; empty where it is not known.
+
+    Raises:
+        ValueError: If they differ; what differs is named.
+    """
     fitted = encoder_fields(trained_on)
     if not fitted or not encoder:
         return
@@ -194,12 +202,25 @@ def _add_scores(
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
+    columns = score_columns(scores, has_embedding)
     record = scorer.record(provenance(dataset, embedding_column), label_column)
-    columns = {
+    return add_columns(dataset, columns, score_features(record))
+
+
+def score_columns(scores: Scores, has_embedding: np.ndarray) -> dict[str, pa.Array]:
+    """Scores as columns.
+
+    Args:
+        scores: Of the rows that have an embedding.
+        has_embedding: Which rows these are, bool, shape ``(N,)``.
+
+    Returns:
+        Arrays of ``N`` values, null in the other rows, by name.
+    """
+    return {
         name: _with_nulls(values, has_embedding)
         for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
     }
-    return add_columns(dataset, columns, score_features(record))
 
 
 def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:

@@ -22,9 +22,10 @@ it is cut, whether by ``shard``, ``split_dataset_by_node``, Accelerate or a load
 ``R``. Shards are shared out where their number allows it; else readers share shards and take turns with the rows
 (:class:`Source`), so that none is idle and no row of a pass is read by two.
 
-**State.** Where the block starts in the source, the rows read and handed out before it, and the rows of it handed out
-since: the block is read and drawn again. It is the ``state_dict`` of the dataset, and what a trainer keeps in its
-checkpoints. A shuffle buffer upstream is not part of any state: there the pass is read again from its start.
+**State.** Where the block starts in the source; the rows read and handed out before it, and those read before its
+pass; the rows of it handed out since: the block is read and drawn again. It is the ``state_dict`` of the dataset, and
+what a trainer keeps in its checkpoints. A shuffle buffer upstream is not part of any state: there the pass is read
+again from its start.
 """
 
 import logging
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 _SAMPLE = 8192
 _DIVISIBLE = 2880
 _MOST_NULLS = 1 << 17
-START: dict[str, Any] = {"source": None, "skip": 0, "pass": 0, "read": 0, "emitted": 0, "handed": 0}
+START: dict[str, Any] = {"source": None, "skip": 0, "pass": 0, "began": 0, "read": 0, "emitted": 0, "handed": 0}
 """State of a reader before its first row."""
 
 
@@ -131,7 +132,7 @@ def with_copies(
     if threads := getattr(next(steps_of(stream)), "decoding_pool", None):  # decodes ahead, before the draw
         copies = with_copies(stream.decode(False), law, seed, endless=endless, journal=journal)
         return copies.decode(num_threads=threads.max_workers)
-    source = Source(stream)
+    source = Source(stream, law.config.difficulty_column)
     return rebuilt(stream, _Copies(source, law, seed % 2**64, None if endless else source.passes, journal))
 
 
@@ -184,7 +185,7 @@ def stream_quantiles(stream: IterableDataset, column: str) -> ArrayLike:
     for step in steps_of(stream):
         if kept := getattr(getattr(step, "function", None), "quantiles_", None):
             return kept
-    reading = Reading(Source(stream), START)
+    reading = Reading(Source(stream, column), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")
     rows = reading.read(_SAMPLE)
@@ -303,7 +304,7 @@ class _Copies(_BaseExamplesIterable):
             logger.warning(turns_warning(self.source.turns, self.readers))
         while self.passes is None or state["pass"] < self.passes:
             yield from self._read_pass(state)
-            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1}
+            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1, "began": state["read"]}
             in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(
                 self.readers
             )  # where it should end there, chance may

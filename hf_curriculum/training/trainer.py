@@ -367,6 +367,10 @@ class _Resume(TrainerCallback):
         if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
             state.epoch = state.global_step / state.max_steps
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            self.trainer._stream.saved(state.global_step)  # tells if readers went different ways
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer._stream is not None:
             return self._begin_stream(self.trainer._stream, state)

@@ -14,7 +14,18 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["options", "columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
+    "data": [
+        "options",
+        "columns",
+        "quantiles",
+        "splits",
+        "sorted_files",
+        "fields",
+        "record",
+        "pictures",
+        "opening",
+        "media",
+    ],
     "encoders": [
         "identity",
         "base",
@@ -40,6 +51,11 @@ HOUSE = {
         "pretrained",
         "scorer",
         "score",
+        "ray_pool",
+        "parquet_input",
+        "parquet_output",
+        "parquet_work",
+        "parquet",
     ],
     "training": [
         "config",
@@ -52,6 +68,7 @@ HOUSE = {
         "sampler",
         "copies",
         "journal",
+        "sorted_parquet",
         "stream_rows",
         "stream",
         "stream_training",
@@ -61,7 +78,7 @@ HOUSE = {
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["card_merge", "card_section", "hub_errors", "push"],
+    "sharing": ["card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
