@@ -29,6 +29,13 @@ class Normalize(str, Enum):
     rank = "rank"
 
 
+class Measure(str, Enum):
+    """Choices of ``--measure``."""
+
+    distance = "distance"
+    margin = "margin"
+
+
 class OnError(str, Enum):
     """Choices of ``--on-error``."""
 
@@ -96,6 +103,10 @@ def score(
         str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
     ] = None,
     normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    measure: Annotated[
+        Measure,
+        typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
+    ] = Measure.distance,
     on_error: Annotated[
         OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
     ] = OnError.fail,
@@ -133,6 +144,7 @@ def score(
             label_column=label_column,
             normalize=normalize.value,
             seed=seed,
+            measure=measure.value,
             **options,
         )
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset

@@ -45,6 +45,23 @@ DIFFICULTIES = {
     None: "distance to the prototype as it is",
 }
 
+_MARGINS = {
+    "minmax": ", from 0 (lowest of all rows) to 1 (highest)",
+    "rank": ", as its rank among all rows, from 0 to 1",
+    None: "",
+}
+
+
+def difficulty_text(config: Mapping[str, Any]) -> str | None:
+    """What a difficulty is, from ``measure`` and ``normalize``; ``None`` where that is not known."""
+    normalize = config.get("normalize", "")
+    if config.get("measure") == "margin" and normalize in _MARGINS:
+        return (
+            "margin own / (own + other) of the distances to the nearest prototypes of its class and of another one"
+            + _MARGINS[normalize]
+        )
+    return DIFFICULTIES.get(normalize)
+
 
 def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
     """The card, Markdown with its metadata in front.
@@ -63,7 +80,7 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
         space=f", {space}" if space else "",
-        difficulty=DIFFICULTIES[config["normalize"]],
+        difficulty=difficulty_text(config),
         index="none" if index is None else f"{float(index):.4g}",
         version=config["version"],
         source=repo_id or "USER/NAME",

@@ -23,18 +23,21 @@ class Space:
         mean: Subtracted from each dimension, float32, shape ``(dim,)``.
         scale: Then divides it, float32, shape ``(dim,)``.
         unit: Whether each vector is then brought to length 1; a zero vector stays.
+        directions: What each vector is then multiplied by, float32, shape ``(dim, dim)``; ``None`` (default) for
+            nothing.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
     unit: bool
+    directions: torch.Tensor | None = None
 
     def change(self, rows: torch.Tensor) -> torch.Tensor:
-        """Bring rows, float32, shape ``(n, dim)``, to this space in place."""
+        """Rows, float32, shape ``(n, dim)``, in this space; those that are given are changed."""
         rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
         if self.unit:
             rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_(min=_TINY))
-        return rows
+        return rows if self.directions is None else rows @ self.directions.to(rows.device)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hf_curriculum.data import (
     DIFFICULTY,
     DISTANCE,
     EMBEDDING,
+    SUGGESTED_LABEL,
     add_columns,
     as_dataset,
     fit_split,
@@ -26,7 +28,7 @@ from hf_curriculum.data import (
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
+from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_classes, require_seen
 from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def add_difficulty(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
+    measure: str = "distance",
     scorer: DifficultyScorer | None = None,
     embedding_column: str = EMBEDDING,
     **embedding_options: Any,
@@ -61,15 +64,19 @@ def add_difficulty(
             more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
+        measure: ``"distance"`` (default, the paper) or ``"margin"``, for labels that may be wrong: how near a row is
+            to another class in comparison with its own, see :class:`DifficultyScorer`. Needs ``label_column``.
         scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
-            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
-            ``seed``.
+            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize``,
+            ``seed`` and ``measure``.
         embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
         **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
 
     Returns:
         The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
-        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]).
+        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]), null in rows without an
+        embedding or a label. With ``measure="margin"`` also ``suggested_label``, the class that fits best: where it is
+        another than the row's own, the label looks wrong.
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
@@ -83,9 +90,11 @@ def add_difficulty(
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
     if scorer is None:
-        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
-    elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
-        raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+    elif (n_clusters, cluster_range, normalize, seed, measure) != (None, None, "minmax", 42, "distance"):
+        raise TypeError(
+            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
+        )
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
@@ -95,39 +104,68 @@ def add_difficulty(
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
-    embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
+    rows = {name: _Rows.of(split, embedding_column, labels[name]) for name, split in splits.items()}
     reference = fit_split(splits)
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
         _check_encoder(scorer.trained_on_, encoder)
     else:
-        blocks, has_embedding = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
+        scorer.fit(rows[reference].points, rows[reference].labels, encoder)
     scored = {}
     for name, split in splits.items():
-        blocks, has_embedding = embeddings[name]
+        scores = scorer.score(rows[name].points, rows[name].labels)
+        scored[name] = _add_scores(split, scorer, scores, rows[name], embedding_column, label_column)
+    return rejoined(scored, dataset)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a split that can be scored.
+
+    Attributes:
+        points: Their embeddings.
+        labels: Their classes; ``None`` without a label column.
+        present: Which rows of the split they are, bool.
+    """
+
+    points: Points
+    labels: np.ndarray | None
+    present: np.ndarray
+
+    @classmethod
+    def of(cls, split: Dataset, embedding_column: str, labels: np.ndarray | None) -> "_Rows":
+        blocks, has_embedding = read_embeddings(split, embedding_column)
+        points, present = Points.of(blocks, shared=True), has_embedding
         if not has_embedding.all():
             without = np.sum(~has_embedding)
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
-        scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
-    return rejoined(scored, dataset)
+        if labels is None:
+            return cls(points, None, present)
+        if np.ma.is_masked(labels):
+            has_label = ~np.ma.getmaskarray(labels)
+            without = np.sum(~has_label)
+            logger.warning("%d of %d rows have no label, and so no difficulty.", without, has_label.size)
+            points = points.select(np.flatnonzero(has_label[has_embedding]))
+            present = has_embedding & has_label
+            if not present.any():
+                raise ValueError(f"No row has both an embedding (column {embedding_column!r}) and a label.")
+        return cls(points, np.ma.getdata(labels)[present], present)
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
     """Raise if the rows cannot be fitted or scored, before any is embedded."""
     reference = fit_split(splits)
+    known = {name: None if values is None else np.ma.compressed(values) for name, values in labels.items()}
     if not scorer.is_fitted:
         scorer.check_rows(len(splits[reference]))
-    for values in labels.values():
+        if scorer.measure == "margin":
+            require_classes(known[reference])
+    fitted = known[reference]
+    for values in known.values():
         if scorer.is_fitted:
             scorer.check_labels(values)
-        elif values is not None:
-            require_seen(values, labels[reference])
-
-
-def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[has_embedding]
+        elif values is not None and fitted is not None:
+            require_seen(values, fitted)
 
 
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
@@ -150,7 +188,7 @@ def _add_scores(
     dataset: Dataset,
     scorer: DifficultyScorer,
     scores: Scores,
-    has_embedding: np.ndarray,
+    rows: _Rows,
     embedding_column: str,
     label_column: str | None,
 ) -> Dataset:
@@ -167,20 +205,26 @@ def _add_scores(
         "l2_normalize": scorer.l2_normalize,
         "seed": scorer.seed,
         "repeats": scorer.repeats,
+        "measure": scorer.measure,
         "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
         "version": __version__,
     }
-    columns = {
-        name: _with_nulls(values, has_embedding)
-        for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
-    }
-    return add_columns(dataset, columns, score_features(record))
+    values = {CLUSTER: scores.cluster, DISTANCE: scores.distance, DIFFICULTY: scores.difficulty}
+    features = {}
+    if scores.suggested_label is not None and label_column is not None:
+        doubtful = int(np.sum(scores.suggested_label != rows.labels))
+        logger.info("%d of %d rows fit another class better: see suggested_label.", doubtful, len(rows.points))
+        record["doubtful_labels"] = doubtful
+        values[SUGGESTED_LABEL] = scores.suggested_label
+        features[SUGGESTED_LABEL] = dataset.features[label_column]
+    columns = {name: _with_nulls(given, rows.present) for name, given in values.items()}
+    return add_columns(dataset, columns, score_features(record) | features)
 
 
-def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:
-    """The values in the rows that have an embedding, null in the others."""
-    if has_embedding.all():
+def _with_nulls(values: np.ndarray, present: np.ndarray) -> pa.Array:
+    """The values in the rows that are present, null in the others."""
+    if present.all():
         return pa.array(values)
-    spread = np.zeros(has_embedding.size, values.dtype)
-    spread[has_embedding] = values
-    return pa.array(spread, mask=~has_embedding)
+    spread = np.zeros(present.size, values.dtype)
+    spread[present] = values
+    return pa.array(spread, mask=~present)

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, require_finite
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, SUGGESTED_LABEL, require_finite
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
+from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.scorer_config import MEASURES
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
@@ -29,13 +31,17 @@ class Scores:
         cluster: Index of the nearest centroid, int32, shape ``(N,)``.
         distance: Distance to it in the space of the standardised embeddings, float32, shape ``(N,)``.
         difficulty: Distance normalised inside the cluster, 0 = prototype, float32 in [0, 1], shape ``(N,)``.
-        outside: Rows whose distance is outside the range that their cluster had in ``fit``, and so clipped.
+        outside: Rows whose distance (with ``measure="margin"``, margin) is outside the range that their cluster had in
+            ``fit``, and so clipped.
+        suggested_label: With ``measure="margin"``, the class of the nearest of all prototypes, shape ``(N,)``: where
+            it is not the row's own, the label looks wrong. ``None`` with ``"distance"``.
     """
 
     cluster: NDArray[np.int32]
     distance: NDArray[np.float32]
     difficulty: NDArray[np.float32]
     outside: int
+    suggested_label: NDArray[Any] | None = None
 
 
 class DifficultyScorer(Shareable):
@@ -58,6 +64,12 @@ class DifficultyScorer(Shareable):
             order of the rows less than one would wish (docs/scorer.md). Default 1, as in the paper.
         clusterer: A scikit-learn estimator with ``cluster_centers_``, such as ``MiniBatchKMeans(100)``, instead of our
             k-means; it gets all embeddings in memory. Not together with ``n_clusters`` or ``cluster_range``.
+        measure: What is hard. ``"distance"`` (default, the paper): a row far from its prototype. ``"margin"``, for
+            labels that may be wrong: a row near to a prototype of another class in comparison with its own,
+            ``own / (own + other)`` of the two distances, normalised over all rows. Its prototypes, one a class unless
+            ``n_clusters`` or ``cluster_range`` says more, are found again on the easier half of each class, three
+            times, and distances count in a space in which rows lie around them alike in all directions
+            (docs/labels.md). Needs labels; not together with ``repeats``.
 
     Raises:
         ValueError: If an option is outside its range.
@@ -87,7 +99,12 @@ class DifficultyScorer(Shareable):
         seed: int = 42,
         repeats: int = 1,
         clusterer: Any = None,
+        measure: str = "distance",
     ) -> None:
+        if measure not in MEASURES:
+            raise ValueError(f"measure must be one of {list(MEASURES)}, got {measure!r}.")
+        if measure == "margin" and repeats != 1:
+            raise ValueError(f'repeats={repeats} averages clusterings, which measure="margin" does not: leave it out.')
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
         if n_clusters is not None and n_clusters < 1:
@@ -106,6 +123,7 @@ class DifficultyScorer(Shareable):
         self.seed = int(seed)
         self.repeats = repeats
         self.clusterer = clusterer
+        self.measure = measure
 
     def check_rows(self, n: int) -> None:
         """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for.
@@ -162,6 +180,8 @@ class DifficultyScorer(Shareable):
         self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
         classes = None if labels is None else _as_labels(labels, len(points))
+        if self.measure == "margin":
+            require_classes(classes)
         curves: list[dict[int, float]] = []
 
         def find(points: Points, most: int) -> torch.Tensor:
@@ -170,8 +190,13 @@ class DifficultyScorer(Shareable):
             return centroids
 
         prototypes: list[Prototypes] = []
-        for _ in range(self.repeats):
-            prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+        if self.measure == "margin":
+            assert classes is not None
+            found, self.space_ = fit_margin(points, classes, find, self.normalize)
+            prototypes.append(found)
+        else:
+            for _ in range(self.repeats):
+                prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         if self.outliers_:
@@ -202,16 +227,26 @@ class DifficultyScorer(Shareable):
         self.check_labels(classes)
         points = points.inside(self.space_)
         first, *others = self.prototypes_
-        cluster, distance = first.nearest(points, classes)
-        beyond = count_outside(distance, cluster, first.quantiles)
+        suggested: NDArray[Any] | None = None
+        if self.measure == "margin":
+            assert classes is not None and first.labels is not None
+            stands = standing(first, points, classes)
+            cluster, distance, measured = stands.cluster, stands.distance, stands.margin
+            suggested = first.labels[np.where(measured > 0.5, stands.other, cluster)]
+        else:
+            cluster, distance = first.nearest(points, classes)
+            measured = distance
+        beyond = count_outside(measured, cluster, first.quantiles)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        difficulty = difficulty_of(distance, cluster, first.quantiles)
+        difficulty = difficulty_of(measured, cluster, first.quantiles)
         for prototypes in others:
             near, far = prototypes.nearest(points, classes)
             difficulty += difficulty_of(far, near, prototypes.quantiles)
         difficulty /= np.float32(len(self.prototypes_))
-        return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
+        return Scores(
+            cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond, suggested_label=suggested
+        )
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -219,19 +254,22 @@ class DifficultyScorer(Shareable):
         """Scores of some rows, for ``dataset.map(scorer, batched=True)``; streams too.
 
         Args:
-            batch: Columns of a batch, or one row. Rows whose embedding is null get null scores.
+            batch: Columns of a batch, or one row. Rows whose embedding or label is null get null
+                scores.
             embedding_column: Column of the embeddings; pass another by ``fn_kwargs``. Default ``"embedding"``.
             label_column: Column of the classes, if the scorer was fitted with labels.
 
         Returns:
-            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``.
+            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``, and ``"suggested_label"`` with
+            ``measure="margin"``.
         """
         rows, single = batch[embedding_column], False
         labels = batch[label_column] if label_column else None
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
-        embedded = [i for i, row in enumerate(rows) if row is not None]
-        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
+        embedded = [i for i, row in enumerate(rows) if row is not None and (labels is None or labels[i] is not None)]
+        names = (CLUSTER, DISTANCE, DIFFICULTY, *([SUGGESTED_LABEL] if self.measure == "margin" else []))
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in names}
         if embedded:
             # On the CPU: in a process that `map` has forked, a GPU cannot be used.
             points = replace(_as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
@@ -299,7 +337,8 @@ class DifficultyScorer(Shareable):
         """At most so many centroids, and the index of each number that was tried."""
         if self.clusterer is not None:
             return _centers_of(self.clusterer, points, most, seed), {}
-        k = self.n_clusters
+        k = 1 if self.measure == "margin" and self.cluster_range is None else None
+        k = self.n_clusters or k
         curve: dict[int, float] = {}
         if k is None:
             k, curve = choose_k(points, self._candidates(len(points)), seed) if len(points) > 2 else (1, {})
@@ -326,6 +365,21 @@ def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
     unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
     if unseen:
         raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
+
+
+def require_classes(labels: NDArray[Any] | None) -> None:
+    """Raise a ``ValueError`` unless there are labels, of two or more classes.
+
+    Raises:
+        ValueError: If there are not.
+    """
+    if labels is None:
+        raise ValueError('measure="margin" compares the classes of rows: pass labels (label_column="label").')
+    if len(found := np.unique(labels)) < 2:
+        raise ValueError(
+            f'measure="margin" compares classes, but all {labels.size} rows are of class {found.tolist()[0]!r}. '
+            'Use measure="distance".'
+        )
 
 
 def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
@@ -367,4 +421,7 @@ def _as_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
     array = np.asarray(labels)
     if array.shape != (n,):
         raise ValueError(f"labels must be one a row, shape ({n},), got shape {array.shape}.")
+    missing = np.flatnonzero([label is None for label in array] if array.dtype == object else array != array)
+    if missing.size:
+        raise ValueError(f"The label of row {missing[0]} is missing ({missing.size} such rows): leave these rows out.")
     return array

@@ -5,7 +5,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 
 CONFIG = "config.json"
-FORMAT_VERSION = 1
+MEASURES = {"distance": 1, "margin": 2}
+"""What a difficulty is made of, and the lowest ``format_version`` whose readers know it."""
+FORMAT_VERSION = max(MEASURES.values())
 AGAIN = "Download it again, or save the scorer again."
 _LIMIT = 16 * 2**20  # bytes of JSON: a million labels fit, and what it is parsed to fits in memory
 
@@ -30,7 +32,7 @@ def plain_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If a field holds what JSON cannot, or all are too large to be read again.
     """
-    config = {"format_version": FORMAT_VERSION, **fields}
+    config = {"format_version": MEASURES[fields["measure"]], **fields}
     try:
         text = json.dumps(config, indent=2, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
@@ -98,6 +100,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {AGAIN}")
     _check_version(path, config.get("format_version"))
+    config.setdefault("measure", "distance")  # of an earlier release
     for name, (is_right, wanted) in _FIELDS.items():
         if name not in config:
             raise ValueError(f"{path} has no field {name!r}. {AGAIN}")
@@ -120,10 +123,10 @@ def _check_version(path: Path, version: object) -> None:
             f"{path}: field 'format_version' must be a positive integer, got {reprlib.repr(version)}. "
             "Is this the config of a scorer?"
         )
-    if version != FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format_version {version}; this version of hf-curriculum reads {FORMAT_VERSION}. Upgrade it: "
-            "pip install -U hf-curriculum."
+            f"{path} has format_version {version}; this version of hf-curriculum reads up to {FORMAT_VERSION}. "
+            "Upgrade it: pip install -U hf-curriculum."
         )
 
 
@@ -131,8 +134,8 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_count(value: Any) -> bool:
-    return _is_integer(value) and value > 0
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_index(value: Any) -> bool:
@@ -168,6 +171,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "two positive integers or null",
     ),
     "normalize": (lambda value: value in NORMALIZATIONS, f"one of {list(NORMALIZATIONS)}"),
+    "measure": (lambda value: value in tuple(MEASURES), f"one of {list(MEASURES)}"),
     "standardize": (_is_a(bool), "true or false"),
     "l2_normalize": (_is_a(bool), "true or false"),
     "seed": (_is_integer, "an integer"),

@@ -22,7 +22,7 @@ from hf_curriculum.scoring.prototypes import Prototypes
 from hf_curriculum.scoring.scorer_config import AGAIN, CONFIG, plain_config, plain_index, plain_labels, read_config
 
 TENSORS = "model.safetensors"
-OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
+OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats", "measure")
 """Arguments of a scorer that are stored."""
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -89,6 +89,8 @@ def read(folder: Path) -> StoredScorer:
     config = read_config(folder / CONFIG)
     k, dim, knots = sum(config["sizes"]), config["dim"], KNOTS[config["normalize"]]
     shapes = {"centroids": (k, dim), "mean": (dim,), "scale": (dim,), "quantiles": (k, knots)}
+    if config["measure"] == "margin":
+        shapes["directions"] = dim, dim
     return _stored(_read_arrays(folder / TENSORS, shapes), config)
 
 
@@ -153,6 +155,8 @@ def _arrays_of(stored: StoredScorer) -> Arrays:
         "scale": stored.space.scale.cpu().numpy(),
         "quantiles": np.concatenate([prototypes.quantiles for prototypes in stored.prototypes]),
     }
+    if stored.space.directions is not None:
+        arrays["directions"] = stored.space.directions.cpu().numpy()
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
@@ -176,7 +180,7 @@ def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
         options=options,
         clusterer=config["clusterer"],
         prototypes=[first, *others],
-        space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"]),
+        space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"], tensors.get("directions")),
         davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
         trained_on=config["trained_on"],
     )

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
-from hf_curriculum.scoring import DIFFICULTIES, space_text
+from hf_curriculum.scoring import difficulty_text, space_text
 from hf_curriculum.sharing.card_merge import BEGIN, END
 from hf_curriculum.viewing import summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read
 _MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
 _WIDTH = 100  # of a line of code, which the Hub shows without scrolling
-_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42}
+_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
 ## Difficulty for curriculum learning
@@ -104,7 +104,7 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "Clustered inside each class of": record.get("label_column"),
         "Embeddings before clustering": space_text(record),
         "Clusterer": record.get("clusterer"),
-        "Difficulty": DIFFICULTIES.get(record["normalize"]) if "normalize" in record else None,
+        "Difficulty": difficulty_text(record),
         "Mean of clusterings": repeats if repeats > 1 else None,
         "Seed": record.get("seed"),
         "hf-curriculum": record.get("version"),

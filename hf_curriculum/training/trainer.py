@@ -12,7 +12,7 @@ from datasets import Dataset
 from torch.utils.data import BatchSampler, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
-from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
+from hf_curriculum.data import SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty, require_dataset
 from hf_curriculum.training.checkpoint import load_weights, renames_weights
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.coverage import Coverage
@@ -154,7 +154,9 @@ class CurriculumMixin(_Base):
             What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        scores = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        scores = {*SCORES, SUGGESTED_LABEL, self.curriculum.difficulty_column} - {
+            *self.data_collator.valid_label_columns
+        }
         return hide_columns(dataset, scores)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:

@@ -22,6 +22,7 @@ HOUSE = {
         "kmeans",
         "difficulty",
         "prototypes",
+        "margin",
         "scorer_config",
         "scorer_files",
         "model_card",
