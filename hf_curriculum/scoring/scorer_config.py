@@ -111,6 +111,11 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: field 'centroid_labels_' has {len(labels)} labels for {sum(config['sizes'])} centroids. {AGAIN}"
         )
+    if config["measure"] == "margin" and len(set(labels or [])) < 2:
+        raise ValueError(
+            f"{path}: measure 'margin' needs labels of two or more classes in 'centroid_labels_', got "
+            f"{reprlib.repr(labels)}. {AGAIN}"
+        )
     found, wanted = len(config["sizes"]), config["repeats"]
     if found != wanted:
         raise ValueError(f"{path}: field 'sizes' has {found} clusterings, but repeats is {wanted}. {AGAIN}")

@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 UNIFORM_FRACTION = 1 - 1 / math.e
 """Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
 SCHEDULES = ("cosine", "linear", "root", "step")
-ORDERS = ("easy_first", "hard_first")
+ORDERS = ("easy_first", "hard_first", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,10 @@ class CurriculumConfig:
             ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
             the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
             ``[0, 1]`` to the share of the rise that is done, in ``[0, 1]``.
-        order: ``"easy_first"`` (default) or ``"hard_first"``.
-        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``.
+        order: ``"easy_first"`` (default), ``"hard_first"``, or ``"random"``: a pool of random rows that grows by the
+            same schedule, chosen by the seed, without a difficulty.
+        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``; ``None`` with
+            ``order="random"``, which reads none.
         seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
 
     Raises:
@@ -46,7 +48,7 @@ class CurriculumConfig:
     warmup_steps: int | float = 0.5
     schedule: str | Callable[[float], float] = "cosine"
     order: str = "easy_first"
-    difficulty_column: str = "difficulty"
+    difficulty_column: str | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +69,13 @@ class CurriculumConfig:
             raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+        if self.order != "random":
+            object.__setattr__(self, "difficulty_column", self.difficulty_column or "difficulty")
+        elif self.difficulty_column is not None:
+            raise ValueError(
+                f"order='random' draws rows without looking at difficulties: leave difficulty_column="
+                f"{self.difficulty_column!r} out, or choose another order."
+            )
 
     @staticmethod
     def _check_shape(shape: Callable[[float], float]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, row_weights
+from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, random_difficulty, row_weights
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,15 @@ def preview(
     Returns:
         What each of these steps draws, in their order.
     """
-    sampler = CurriculumSampler(difficulty, config, total_batch_size=rows, total_steps=total_steps)
+    options: dict[str, int] = {"total_batch_size": rows, "total_steps": total_steps}
     scores = np.ma.compressed(difficulty).astype(np.float64)
-    from_first = ordered(scores, config.order)
+    if config.order == "random":
+        sampler = CurriculumSampler(None, config, rows=difficulty.size, **options)
+        pool = random_difficulty(difficulty.size, sampler.seed).astype(np.float64)
+        from_first = pool[~np.ma.getmaskarray(difficulty)]
+    else:
+        sampler = CurriculumSampler(difficulty, config, **options)
+        from_first = ordered(scores, config.order)
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
     drawn = []
     for step in np.unique(np.linspace(0, total_steps, positions).round().astype(int)).tolist():
