@@ -97,7 +97,11 @@ def score(
     config: Config = None,
     column: Column = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Number of clusters. [default: by the Davies-Bouldin index]", show_default=False)
+        int | None,
+        typer.Option(
+            help="Number of clusters. [default: where the Davies-Bouldin index has a minimum, else sqrt(N)]",
+            show_default=False,
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)

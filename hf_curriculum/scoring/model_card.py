@@ -21,6 +21,7 @@ one far from it is hard. It scores other splits and streams by the same measure.
 | | |
 |---|---|
 | Prototypes | {k}{classes} |
+| Number of clusters | {choice} |
 | Embeddings | {dim} numbers a row{space} |
 | Difficulty | {difficulty} |
 | Davies-Bouldin index | {index} |
@@ -79,6 +80,7 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         k=config["sizes"][0],
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
+        choice=config["chosen_by_"] or "not known",
         space=f", {space}" if space else "",
         difficulty=difficulty_text(config),
         index="none" if index is None else f"{float(index):.4g}",

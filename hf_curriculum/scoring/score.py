@@ -57,9 +57,9 @@ def add_difficulty(
         dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
             prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
         model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
-        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
-            index.
-        cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
+        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` takes the one at which
+            the Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none.
+        cluster_range: Inclusive range of the numbers to try instead; that of the lowest index is taken.
         label_column: Cluster inside each class of this column. Labels that may be wrong want ``n_clusters=1``: with
             more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
@@ -195,6 +195,7 @@ def _add_scores(
     record = {
         "embedding": provenance(dataset, embedding_column),
         "n_clusters": scorer.n_clusters_,
+        "chosen_by": scorer.chosen_by_,
         "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
         "outliers": scorer.outliers_,
         "davies_bouldin": plain_index(scorer.davies_bouldin_),

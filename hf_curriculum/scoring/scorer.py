@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, SUGGESTED_LABEL, require_finite
+from hf_curriculum.scoring.choice import choose_k, find_k
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
-from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
+from hf_curriculum.scoring.kmeans import kmeans
 from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
@@ -52,10 +53,10 @@ class DifficultyScorer(Shareable):
     end of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
 
     Args:
-        n_clusters: Number of clusters K; with labels, in each class. ``None`` chooses it by the lowest Davies-Bouldin
-            index.
-        cluster_range: Inclusive range ``(low, high)`` of the K to try; ``None`` takes a geometric grid up to
-            ``sqrt(N)``. Not together with ``n_clusters``.
+        n_clusters: Number of clusters K; with labels, in each class. ``None`` takes the one at which the
+            Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none (docs/scorer.md).
+        cluster_range: Inclusive range ``(low, high)`` of the K to try instead; that of the lowest index is taken. Not
+            together with ``n_clusters``.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None`` (difficulty is the distance).
         standardize: Bring each dimension to mean 0 and standard deviation 1 first. Default ``True``.
         l2_normalize: Then bring each embedding to length 1. Default ``True``.
@@ -167,8 +168,8 @@ class DifficultyScorer(Shareable):
             The scorer itself, with ``prototypes_``, one for each of the ``repeats``; and, of the first,
             ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
             ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
-            mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels).
+            mean over the classes; ``None`` for one cluster), ``davies_bouldin_curve_`` (index by candidate; empty
+            with labels) and ``chosen_by_`` (where ``n_clusters_`` comes from, in words).
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -183,10 +184,12 @@ class DifficultyScorer(Shareable):
         if self.measure == "margin":
             require_classes(classes)
         curves: list[dict[int, float]] = []
+        reasons: list[str] = []
 
         def find(points: Points, most: int) -> torch.Tensor:
-            centroids, curve = self._cluster(points, most, self.seed + len(prototypes))
+            centroids, curve, reason = self._cluster(points, most, self.seed + len(prototypes))
             curves.append(curve)
+            reasons.append(reason)
             return centroids
 
         prototypes: list[Prototypes] = []
@@ -199,6 +202,8 @@ class DifficultyScorer(Shareable):
                 prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
+        self.chosen_by_: str | None = _reason(reasons)
+        logger.info("%d clusters: %s.", self.n_clusters_, self.chosen_by_)
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
@@ -287,6 +292,7 @@ class DifficultyScorer(Shareable):
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
+            chosen_by=self.chosen_by_,
             trained_on=self.trained_on_,
         )
 
@@ -296,6 +302,7 @@ class DifficultyScorer(Shareable):
         scorer.prototypes_ = stored.prototypes
         scorer.space_ = stored.space
         scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
+        scorer.chosen_by_ = stored.chosen_by
         scorer.trained_on_ = stored.trained_on
         return scorer
 
@@ -333,23 +340,34 @@ class DifficultyScorer(Shareable):
         if not self.is_fitted:
             raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
 
-    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float]]:
-        """At most so many centroids, and the index of each number that was tried."""
+    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float], str]:
+        """At most so many centroids, the index of each number that was tried, and where the number comes from."""
         if self.clusterer is not None:
-            return _centers_of(self.clusterer, points, most, seed), {}
-        k = 1 if self.measure == "margin" and self.cluster_range is None else None
-        k = self.n_clusters or k
-        curve: dict[int, float] = {}
-        if k is None:
-            k, curve = choose_k(points, self._candidates(len(points)), seed) if len(points) > 2 else (1, {})
-        return kmeans(points, min(k, most), seed), curve
+            return _centers_of(self.clusterer, points, most, seed), {}, "clusterer"
+        k, curve, reason = self._choose(points, seed)
+        return kmeans(points, min(k, most), seed), curve, reason
 
-    def _candidates(self, n: int) -> list[int]:
-        if self.cluster_range is None:
-            return cluster_grid(n)
-        low, high = self.cluster_range
-        # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
-        return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
+    def _choose(self, points: Points, seed: int) -> tuple[int, dict[int, float], str]:
+        n = len(points)
+        if self.n_clusters is not None:
+            return self.n_clusters, {}, "given"
+        if self.cluster_range is not None:
+            low, high = self.cluster_range
+            # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
+            candidates = list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
+            k, curve = choose_k(points, candidates, seed) if n > 2 else (1, {})
+            return k, curve, f"lowest Davies-Bouldin index, {low} to {high}"
+        if self.measure == "margin" or n <= 2:
+            return 1, {}, "one prototype a class" if self.measure == "margin" else "two rows or fewer are one cluster"
+        return find_k(points, seed)
+
+
+def _reason(reasons: list[str]) -> str:
+    """Where the numbers of clusters of all classes come from."""
+    counts = {reason: reasons.count(reason) for reason in reasons}
+    if len(counts) == 1:
+        return reasons[0]
+    return "; ".join(f"in {count} of {len(reasons)} clusterings: {reason}" for reason, count in counts.items())
 
 
 def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:

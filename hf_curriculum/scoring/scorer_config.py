@@ -100,12 +100,18 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {AGAIN}")
     _check_version(path, config.get("format_version"))
-    config.setdefault("measure", "distance")  # of an earlier release
+    for name, value in _OF_EARLIER_RELEASES.items():
+        config.setdefault(name, value)
     for name, (is_right, wanted) in _FIELDS.items():
         if name not in config:
             raise ValueError(f"{path} has no field {name!r}. {AGAIN}")
         if not is_right(config[name]):
             raise ValueError(f"{path}: field {name!r} must be {wanted}, got {reprlib.repr(config[name])}. {AGAIN}")
+    _check_agreement(path, config)
+    return config
+
+
+def _check_agreement(path: Path, config: Mapping[str, Any]) -> None:
     labels = config["centroid_labels_"]
     if labels is not None and len(labels) != sum(config["sizes"]):
         raise ValueError(
@@ -119,7 +125,6 @@ def read_config(path: Path) -> dict[str, Any]:
     found, wanted = len(config["sizes"]), config["repeats"]
     if found != wanted:
         raise ValueError(f"{path}: field 'sizes' has {found} clusterings, but repeats is {wanted}. {AGAIN}")
-    return config
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -168,6 +173,8 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
+_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None}
+"""Fields that their files lack."""
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_a(str), "a string"),
     "n_clusters": (_or_null(_is_count), "a positive integer or null"),
@@ -190,6 +197,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "outliers_": (lambda value: _is_integer(value) and value >= 0, "an integer, 0 or more"),
     "davies_bouldin_": (_or_null(_is_index), 'a number, 0 or more, "inf" or null'),
     "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),
+    "chosen_by_": (_or_null(_is_a(str)), "a string or null"),
     "centroid_labels_": (_or_null(_is_labels), "a list of strings, integers or booleans, or null"),
     "trained_on": (_or_null(_is_a(dict)), "an object or null"),
 }

@@ -37,6 +37,7 @@ class StoredScorer:
         prototypes: Of each clustering; of all but the first neither index nor outliers are kept.
         space: In which distances count.
         davies_bouldin_curve: Index by number of clusters.
+        chosen_by: Where the number of clusters comes from, in words; ``None`` where that is not known.
         trained_on: Where the embeddings came from; ``None`` where that is not known.
     """
 
@@ -45,6 +46,7 @@ class StoredScorer:
     prototypes: list[Prototypes]
     space: Space
     davies_bouldin_curve: dict[int, float]
+    chosen_by: str | None
     trained_on: dict[str, Any] | None
 
 
@@ -141,6 +143,7 @@ def config_of(stored: StoredScorer) -> dict[str, Any]:
             "outliers_": first.outliers,
             "davies_bouldin_": plain_index(first.davies_bouldin),
             "davies_bouldin_curve_": {str(k): plain_index(index) for k, index in stored.davies_bouldin_curve.items()},
+            "chosen_by_": stored.chosen_by,
             "sizes": [len(prototypes.centroids) for prototypes in stored.prototypes],
             "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
             "trained_on": stored.trained_on,
@@ -182,6 +185,7 @@ def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
         prototypes=[first, *others],
         space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"], tensors.get("directions")),
         davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
+        chosen_by=config["chosen_by_"],
         trained_on=config["trained_on"],
     )
 

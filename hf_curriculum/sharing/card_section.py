@@ -119,6 +119,8 @@ def _choice(record: Mapping[str, Any]) -> str | None:
         return None
     if asked.get("n_clusters"):
         return f"{asked['n_clusters']}, given"
+    if isinstance(chosen_by := record.get("chosen_by"), str):
+        return chosen_by
     if candidates:
         return f"lowest Davies-Bouldin index of {len(candidates)} candidates, {candidates[0]} to {candidates[-1]}"
     return "lowest Davies-Bouldin index in each class" if record.get("label_column") else None

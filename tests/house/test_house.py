@@ -20,6 +20,7 @@ HOUSE = {
     "scoring": [
         "points",
         "kmeans",
+        "choice",
         "difficulty",
         "prototypes",
         "margin",

@@ -340,6 +340,8 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
     )
     assert record == {
         "n_clusters": 5,
+        "chosen_by": "given",
+        "measure": "distance",
         "options": {"n_clusters": 5, "cluster_range": None},
         "outliers": 0,
         "davies_bouldin_curve": {},

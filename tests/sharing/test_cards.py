@@ -79,12 +79,12 @@ def test_it_says_what_was_scored_and_how(scored):
 def test_it_names_the_encoder_the_choice_of_k_and_the_classes(sentences, tiny_bert):
     dataset = sentences.add_column("label", [row % 2 for row in range(60)])
     found = facts(section(add_difficulty(dataset, tiny_bert, cluster_range=(2, 5))))
-    assert found["Number of clusters"] == "lowest Davies-Bouldin index of 4 candidates, 2 to 5"
+    assert found["Number of clusters"] == "lowest Davies-Bouldin index, 2 to 5"
     assert found["Input column"] == "text" and found["Pooling"] == "mean"
     assert found["Encoder"].replace("\\", "") == tiny_bert
     found = facts(section(add_difficulty(dataset, tiny_bert, label_column="label", normalize="rank")))
     assert found["Clustered inside each class of"] == "label"
-    assert found["Number of clusters"] == "lowest Davies-Bouldin index in each class"
+    assert found["Number of clusters"] == "the index has no minimum; K = sqrt(N)"
     assert found["Difficulty"].startswith("rank")
 
 
