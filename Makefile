@@ -4,7 +4,7 @@ BIN := .venv/bin
 VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_resume.py training/test_checkpoint.py \
 	training/test_training_processes.py encoders/test_families.py)
 
-.PHONY: demo test test-fast test-slow test-transformers4 docs notebooks quality style
+.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec docs notebooks quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
@@ -23,6 +23,9 @@ test-slow: .venv/installed  ## tests that start processes or train for minutes, 
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
 	.venv-transformers4/bin/pytest -m 'slow or not slow' $(VERSIONED_TESTS)
+
+test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wants FFmpeg
+	PYTHONPATH=.venv/torchcodec $(BIN)/pytest -m 'slow or not slow' tests/embedding/test_decoded.py
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
@@ -47,4 +50,9 @@ style: .venv/installed  ## mend what can be mended
 .venv-transformers4/installed: pyproject.toml constraints-transformers4.txt
 	$(PYTHON) -m venv .venv-transformers4
 	.venv-transformers4/bin/pip install --quiet -c constraints-transformers4.txt -e '.[all,test]'
+	touch $@
+
+# Beside the others: where it is installed, datasets reads audio folders by it, which the default tests do without.
+.venv/torchcodec: .venv/installed
+	$(BIN)/pip install --quiet --no-deps --target $@ torchcodec==0.13.0
 	touch $@

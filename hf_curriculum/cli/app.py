@@ -10,7 +10,7 @@ import typer
 from hf_curriculum.cli.console import answer, answering
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 app = typer.Typer(
     name="hf-curriculum",
@@ -93,7 +93,7 @@ def score(
         ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a Hub model.", show_default=False)] = None,
-    split: Split = "train",
+    split: Annotated[str | None, typer.Option(help="Split to take. [default: all]", show_default=False)] = None,
     config: Config = None,
     column: Column = None,
     clusters: Annotated[
@@ -116,6 +116,9 @@ def score(
     ] = OnError.fail,
     batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a scored dataset at --output; never anything else.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add embedding, cluster, distance and difficulty columns, and save the dataset.
@@ -129,9 +132,9 @@ def score(
     hf-curriculum score speech/ --model facebook/hubert-base-ls960 --output scored
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
-        from hf_curriculum.cli.sources import load, require_output
+        from hf_curriculum.cli.sources import load, require_output, save
 
-        require_output(output, dataset)
+        require_output(output, dataset, overwrite)
         rows = load(dataset, split, config)
 
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
@@ -152,25 +155,32 @@ def score(
             **options,
         )
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
-            scored.save_to_disk(output)
+            save(scored, output)
             _tell_of_scores(scored, output, as_json)
 
 
-def _tell_of_scores(scored: "Dataset", output: Path, as_json: bool) -> None:
-    from hf_curriculum.data import provenance
+def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool) -> None:
+    from hf_curriculum.data import fit_split, provenance, splits_of
 
-    record = provenance(scored)
-    without = scored.data.column("difficulty").null_count
+    splits = splits_of(scored)
+    named = isinstance(scored, dict)
+    shown = fit_split(splits)
+    record = provenance(splits[shown])
+    rows = sum(map(len, splits.values()))
+    without = sum(split.data.column("difficulty").null_count for split in splits.values())
     result = {
         "output": str(output),
-        "rows": len(scored),
+        "rows": rows,
         "rows_without_difficulty": without,
-        "columns": scored.column_names,
+        "columns": splits[shown].column_names,
         "provenance": record,
+        **({"splits": {name: len(split) for name, split in splits.items()}} if named else {}),
     }
     missing = f", {without:,} of them without a difficulty" if without else ""
+    parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
+    chosen = f"[{shown!r}]" if named else ""
     text = f"""
-Saved {len(scored):,} rows in {record["n_clusters"]:,} clusters to {output}{missing}.
+Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.
 
 Look at them:   hf-curriculum report {output}
 Share them:     hf-curriculum push {output} USER/NAME
@@ -179,7 +189,7 @@ Train on them easy-first:
     from datasets import load_from_disk
     from hf_curriculum import CurriculumTrainer
 
-    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_from_disk({str(output)!r}))
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=load_from_disk({str(output)!r}){chosen})
 """
     answer(result, text, as_json)
 

@@ -17,6 +17,7 @@ from hf_curriculum.encoders import (
     Encoder,
     Options,
     Prepared,
+    evaluated,
     load_encoder,
     module_of,
     outputs_of,
@@ -80,9 +81,11 @@ class PretrainedModelExtractor(FeatureExtractor):
         rows: Any = data_loader.dataset
         if len(rows) == 0:
             raise ValueError("The dataset has no rows. Did an earlier filter remove them all?")
-        forward = Forward(_encoder(self.model, self.feature_layer, data_loader), "float32", device)
+        encoder = _encoder(self.model, self.feature_layer, data_loader)
         numbers = Dataset.from_dict({"input": np.arange(len(rows))})
-        with TemporaryDirectory() as folder:  # nothing is kept: a key would have to hash the dataset
+        # Nothing is kept: a key would have to hash the dataset.
+        with evaluated(encoder.model), TemporaryDirectory() as folder:
+            forward = Forward(encoder, "float32", device)
             work = Work(batch_size=data_loader.batch_size or Work.batch_size, cache_dir=folder)
             blocks, _ = read_embeddings(ColumnJob(numbers, "input", forward, work).run(), EMBEDDING)
             points = Points.of(blocks)
@@ -154,7 +157,6 @@ def _encoder(model: torch.nn.Module | str, layer: str | None, loader: DataLoader
         blank = Dataset.from_dict({"input": [Image.new("RGB", (1, 1))]})
         encoder, _ = load_encoder(model, blank, Options(layer=layer))
         return _TensorRows(encoder.model, lambda pixels: encoder.encode({"pixel_values": pixels}), loader)
-    model.eval()
     return _TensorRows(model, model if layer is None else _output_of(model, layer), loader)
 
 

@@ -4,8 +4,9 @@
 """
 
 import argparse
-import pickle
-from collections.abc import Mapping
+import math
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from hf_curriculum.curriculum_learning.pickled import plain_array, read_pickled
 from hf_curriculum.files import appears_whole
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _NAMES = ("weights", "n_clusters", "features", "labels")
-# All that a pickled array asks for; numpy 2 moved the two functions. The objects are looked up here, not imported
-# under the name that a file gives.
-_GLOBALS: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): np.float64(0).__reduce__()[0] for core in ("core", "_core")},
-}
+_MOST_TEXT = 2**30  # bytes of labels as strings, which all take as much as the longest
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def write_weights(path: str | Path, stored: StoredWeights) -> Path:
     target = _with_suffix(path)
     arrays = {name: np.asarray(value) for name in _NAMES if (value := getattr(stored, name)) is not None}
     plain: dict[str, Any] = {
-        name: array.astype(str) if array.dtype.hasobject else array for name, array in arrays.items()
+        name: _as_text(array) if array.dtype.hasobject else array for name, array in arrays.items()
     }
     with appears_whole(target) as file:
         np.savez(file, **plain)
@@ -104,8 +99,7 @@ def read_weights(path: str | Path) -> StoredWeights:
             f"{source} new.npy"
         )
     try:
-        with np.load(source) as arrays:
-            return _stored({name: arrays[name] for name in arrays.files})
+        return _stored(_unzipped(source))
     except Exception as error:  # zip and numpy raise a dozen kinds on damaged files
         raise ValueError(f"{source} is not a whole file of weights: {error}. Save it again.") from error
 
@@ -113,8 +107,8 @@ def read_weights(path: str | Path) -> StoredWeights:
 def convert_weights(old: str | Path, new: str | Path) -> Path:
     """Convert a file that the reference code saved, a pickled dictionary, without running what may be in it.
 
-    Nothing but arrays, numbers, strings, lists and dictionaries is built; a file that asks for any other thing is
-    refused before that is looked up.
+    Nothing that the file names is called: its arrays of numbers and strings are made here, of bytes whose number fits
+    their shape, and a file that names any other thing is refused.
 
     Args:
         old: The ``.npy`` file of the reference code.
@@ -131,48 +125,79 @@ def convert_weights(old: str | Path, new: str | Path) -> Path:
     with Path(old).open("rb") as file:
         try:
             stored = _stored(_unpickled(file))
-        except Exception as error:  # a pickle is a program: it can fail in any way
+        except Exception as error:  # numpy and pickletools raise a dozen kinds on damaged files
             raise ValueError(f"{old} cannot be converted: {error or type(error).__name__}.") from error
     return write_weights(new, stored)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows the four globals of arrays and no other."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _GLOBALS:
-            raise ValueError(
-                f"it asks for the global {module}.{name}, which no array needs; such a file may run code when it is "
-                "unpickled, so do not load it by other means unless you trust where it comes from"
-            )
-        return _GLOBALS[module, name]
+def _unpickled(file: Any) -> dict[str, NDArray[Any]]:
+    shape, _, dtype = _header(file)
+    if shape != () or dtype != np.dtype(object):
+        raise ValueError(f"it holds an array of {dtype} of shape {shape}, not the dictionary of the reference code")
+    return _chosen(read_pickled(file.read()), plain_array)
 
 
-def _unpickled(file: Any) -> Mapping[str, Any]:
+def _unzipped(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive; of entries that are compressed, larger than they say or not ours none is read."""
+    with zipfile.ZipFile(path) as archive:
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name in entries:
+                raise ValueError(f"it has two entries {name!r:.100}")
+            entries[name] = entry
+        return _chosen(entries, lambda entry: _plain_entry(archive, entry))
+
+
+def _plain_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"its entry {entry.filename!r} is compressed, as this library does not write it")
+    with archive.open(entry) as file:
+        shape, is_fortran, dtype = _header(file)
+        if dtype.hasobject:
+            raise ValueError(f"its entry {entry.filename!r} holds Python objects, which allow_pickle=False refuses")
+        if dtype.kind not in "biufSU" or dtype.itemsize == 0 or any(length < 0 for length in shape):
+            raise ValueError(f"its entry {entry.filename!r} is an array of {dtype} of shape {shape}")
+        left = entry.file_size - file.tell()
+        if left != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"its entry {entry.filename!r} has {left} bytes, not those of {dtype} of shape {shape}")
+        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"its .npy format {version} is none of {list(_HEADERS)}")
-    shape, _, dtype = _HEADERS[version](file)
-    if shape != () or dtype != np.dtype(object):
-        raise ValueError(f"it holds an array of {dtype} of shape {shape}, not the dictionary of the reference code")
-    array = _ArraysOnly(file).load()
-    content = array.item() if isinstance(array, np.ndarray) and array.size == 1 else array
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not the dictionary of the reference code")
-    return content
+    return _HEADERS[version](file)
 
 
-def _stored(entries: Mapping[str, Any]) -> StoredWeights:
-    missing = [name for name in ("weights", "n_clusters") if name not in entries]
+def _chosen(entries: Mapping[str, Any], read: Callable[[Any], NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those that we know; what others hold is not looked at."""
+    missing = [name for name in ("weights", "n_clusters") if entries.get(name) is None]
     if missing:
-        raise ValueError(f"it has no {' and no '.join(missing)}, only {sorted(map(str, entries))}")
-    features, labels = entries.get("features"), entries.get("labels")
+        raise ValueError(f"it has no {' and no '.join(missing)}, only {sorted(entries)[:10]!r:.300}")
+    return {name: read(entries[name]) for name in _NAMES if entries.get(name) is not None}
+
+
+def _stored(arrays: Mapping[str, NDArray[Any]]) -> StoredWeights:
+    n_clusters = arrays["n_clusters"]
+    if n_clusters.shape != () or n_clusters.dtype.kind not in "iu":
+        raise ValueError(f"its n_clusters is {n_clusters!r:.100}, not a whole number")
     return StoredWeights(
-        weights=np.asarray(entries["weights"]),
-        n_clusters=int(entries["n_clusters"]),
-        features=None if features is None else np.asarray(features),
-        labels=None if labels is None else np.asarray(labels),
+        weights=arrays["weights"],
+        n_clusters=int(n_clusters),
+        features=arrays.get("features"),
+        labels=arrays.get("labels"),
     )
+
+
+def _as_text(labels: NDArray[Any]) -> NDArray[np.str_]:
+    """Labels that are Python objects as strings."""
+    texts = [str(label) for label in labels.flat]
+    needed = 4 * len(texts) * max(map(len, texts), default=0)
+    if needed > _MOST_TEXT:
+        raise ValueError(f"The labels would take {needed:,} bytes as strings, more than {_MOST_TEXT:,}: shorten them.")
+    return np.array(texts, str).reshape(labels.shape)
 
 
 def _is_numeric(array: NDArray[Any], ndim: int) -> bool:

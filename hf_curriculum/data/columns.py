@@ -11,9 +11,11 @@ from datasets import (
     Dataset,
     DatasetDict,
     Features,
+    IterableDataset,
     Value,
     concatenate_datasets,
 )
+from datasets.arrow_dataset import transmit_format
 from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 65_536
@@ -21,18 +23,20 @@ SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "dis
 SUGGESTED_LABEL = "suggested_label"
 
 
-def require_column(dataset: Dataset | Collection[str], column: str, *, made_by: str | None = None) -> None:
+def require_column(
+    dataset: Dataset | IterableDataset | Collection[str], column: str, *, made_by: str | None = None
+) -> None:
     """Raise unless ``dataset`` has ``column``; name the columns there are and the call that makes it.
 
     Args:
-        dataset: The dataset, or the names of its columns.
+        dataset: The dataset, a stream that knows its columns, or their names.
         column: The column asked for.
         made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
         ValueError: If the column is missing.
     """
-    names = dataset.column_names if isinstance(dataset, Dataset) else list(dataset)
+    names = list((dataset.column_names or ()) if isinstance(dataset, Dataset | IterableDataset) else dataset)
     if column in names:
         return
     close = get_close_matches(column, names, n=1)
@@ -55,13 +59,20 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
     Raises:
         ValueError: If the column is missing, not numeric, all null, or has a NaN, infinite or negative value.
     """
-    require_column(dataset, column, made_by="add_difficulty(dataset, model_id)")
+    made_by = "add_difficulty(dataset, model_id)" if column in SCORES else None  # a column of the user's own
+    require_column(dataset, column, made_by=made_by)
     array = arrow_column(dataset, column)
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numeric = [name for name, feature in dataset.features.items() if _is_number(feature)]
         raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
+    if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
+        row = pc.index(array, pc.max(array)).as_py()
+        raise ValueError(
+            f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
+            "minimum of the column, or scale it down."
+        )
     null = array.is_null().to_numpy(zero_copy_only=False)
     values = array.to_numpy(zero_copy_only=False)
     values = values if values.dtype == np.float32 else values.astype(np.float64)
@@ -212,8 +223,11 @@ def add_columns(dataset: Dataset, columns: Mapping[str, pa.Array], features: Map
     return append_dataset(dataset, added)
 
 
+@transmit_format  # type: ignore[untyped-decorator]
 def append_dataset(dataset: Dataset, added: Dataset) -> Dataset:
     """Append the columns of ``added``, row by row; columns of the same name are replaced.
+
+    Split, info, format and transform are those of ``dataset``, as ``Dataset.map`` keeps them.
 
     Args:
         dataset: Any dataset.
@@ -222,10 +236,12 @@ def append_dataset(dataset: Dataset, added: Dataset) -> Dataset:
     Returns:
         A dataset with the rows of ``dataset`` in their order.
     """
-    kept = dataset.remove_columns([name for name in added.column_names if name in dataset.column_names])
-    if not kept.column_names:
-        return added
-    return concatenate_datasets([kept, added], axis=1)
+    plain = dataset.with_format(None)  # parts of different formats would be joined with a note in the log
+    kept = plain.remove_columns([name for name in added.column_names if name in dataset.column_names])
+    info = dataset.info.copy()
+    info.features = Features({**kept.features, **added.features})
+    parts = [kept, added] if kept.column_names else [added]
+    return concatenate_datasets(parts, axis=1, info=info, split=dataset.split)
 
 
 def _is_number(feature: object) -> bool:

@@ -1,6 +1,5 @@
 """Rows of media: what a column holds, and from its bytes to pictures, sounds, films and texts."""
 
-import io
 import math
 from dataclasses import replace
 from typing import Any
@@ -9,9 +8,11 @@ import datasets
 import numpy as np
 from datasets import Audio, Dataset, LargeList, List, Value, Video
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hf_curriculum._optional import require_extra
+from hf_curriculum.data.opening import open_media
+from hf_curriculum.data.pictures import BadRow, from_array, to_rgb
 
 MODALITIES = ("image", "audio", "video", "text")
 
@@ -51,41 +52,41 @@ def undecoded(dataset: Dataset, column: str) -> Dataset:
     return dataset
 
 
-class BadRow(ValueError):
-    """A row that cannot be embedded; the message says why."""
+def _is_null(row: Any) -> bool:
+    return row is None or isinstance(row, dict) and all(value is None for value in row.values())
 
 
 def read_image(row: Any) -> Image.Image:
     """An image as RGB, upright.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it, or a PIL image.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Image(decode=False)`` gives it; a PIL image; or
+            its numbers, as formats of datasets give them, see :func:`hf_curriculum.data.pictures.from_array`.
 
     Returns:
-        The image in mode RGB, with its EXIF rotation applied; 16-bit grey is scaled to 8 bit.
+        The image in mode RGB as a viewer shows it, with its EXIF rotation applied; see
+        :func:`hf_curriculum.data.pictures.to_rgb`.
 
     Raises:
-        BadRow: If there is no image.
+        BadRow: If there is no image, or its numbers are no picture.
         OSError: If it is damaged.
     """
-    if row is None or isinstance(row, dict) and row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the image is null")
     if isinstance(row, dict):
-        row = Image.open(io.BytesIO(row["bytes"]) if row["bytes"] is not None else row["path"])
-    image = ImageOps.exif_transpose(row)
-    if image.mode.startswith("I"):  # convert("RGB") would clip it to white
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+        row = Image.open(open_media(row))
+    return to_rgb(row if isinstance(row, Image.Image) else from_array(row))
 
 
 _SHORTEST = 0.025  # seconds, a frame of Wav2Vec2: shorter clips are padded with silence
 
 
 def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
-    """Samples of an undecoded audio row, mixed to one channel and resampled.
+    """Samples of an audio row, mixed to one channel and resampled.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Audio(decode=False)`` gives it; or decoded, as datasets
+            and their streams do it: ``{"array": ..., "sampling_rate": ...}``, or an ``AudioDecoder`` of torchcodec.
         sampling_rate: Rate wanted, in Hz.
 
     Returns:
@@ -95,7 +96,7 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
         BadRow: If there is no audio, no sample, or one that is not finite.
         ModuleNotFoundError: If the ``audio`` extra is not installed.
     """
-    if row is None or row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the audio is null")
     samples, rate = _decoded(row)
     mono: NDArray[np.float32] = samples.mean(axis=1)
@@ -111,9 +112,15 @@ def read_audio(row: Any, sampling_rate: int) -> NDArray[np.float32]:
 
 def _decoded(row: Any) -> tuple[NDArray[np.float32], int]:
     """Samples, shape ``(samples, channels)``, and their rate in Hz."""
+    if hasattr(row, "get_all_samples"):
+        decoded = row.get_all_samples()
+        return decoded.data.numpy().T, decoded.sample_rate
+    if "array" in row:
+        samples = np.asarray(row["array"], np.float32)
+        return np.atleast_2d(samples).T, int(row["sampling_rate"])
     soundfile = require_extra("soundfile", extra="audio", purpose="Reading audio")
     try:
-        samples, rate = soundfile.read(_source(row), dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(open_media(row), dtype="float32", always_2d=True)
         return samples, rate
     except soundfile.LibsndfileError as unknown:
         try:
@@ -128,7 +135,7 @@ def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
     """The same for AAC and all that libsndfile does not know."""
     av = require_extra("av", extra="video", purpose="Reading this format")
     floats = av.AudioResampler(format="fltp")
-    with av.open(_source(row)) as container:
+    with av.open(open_media(row)) as container:
         rate = container.streams.audio[0].rate
         frames = [part.to_ndarray() for frame in container.decode(audio=0) for part in floats.resample(frame)]
     if not frames:
@@ -136,15 +143,12 @@ def _decoded_by_ffmpeg(row: Any) -> tuple[NDArray[np.float32], int]:
     return np.concatenate(frames, axis=1).T, rate
 
 
-def _source(row: Any) -> Any:
-    return row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])
-
-
 def read_video(row: Any, n_frames: int) -> list[Image.Image]:
     """Frames at even distances over a whole video.
 
     Args:
-        row: ``{"bytes": ..., "path": ...}``, as a column of ``Video(decode=False)`` gives it, or a list of images.
+        row: ``{"bytes": ..., "path": ...}``, as a column of ``Video(decode=False)`` gives it; a list of images; or a
+            ``VideoDecoder`` of torchcodec, as a column of ``Video()`` gives it.
         n_frames: Frames wanted; of a shorter video some come twice.
 
     Returns:
@@ -156,10 +160,12 @@ def read_video(row: Any, n_frames: int) -> list[Image.Image]:
     """
     if isinstance(row, list):
         return [read_image(row[i]) for i in _spread(n_frames, len(row))]
-    if row is None or row["bytes"] is None and row["path"] is None:
+    if _is_null(row):
         raise BadRow("the video is null")
+    if hasattr(row, "get_frames_at"):  # a VideoDecoder of torchcodec
+        return [read_image(row[i]) for i in _spread(n_frames, len(row))]
     av = require_extra("av", extra="video", purpose="Reading videos")
-    with av.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as container:
+    with av.open(open_media(row)) as container:
         count = sum(packet.size > 0 for packet in container.demux(video=0))
         container.seek(0)
         chosen = _spread(n_frames, count)

@@ -1,7 +1,7 @@
 """Provenance: where the numbers of a column came from; it travels in the feature of the column."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from datasets import (
@@ -10,7 +10,8 @@ from datasets import (
     Value,
 )
 
-from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, require_column
+from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, SUGGESTED_LABEL, require_column
+from hf_curriculum.data.fields import encoder_fields, score_fields
 
 
 def embedding_feature(dim: int, record: Mapping[str, Any]) -> List:
@@ -46,7 +47,8 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
         column: ``"difficulty"`` (default) or ``"embedding"``.
 
     Returns:
-        The record; empty for a column that this library did not write.
+        The record; empty for a column that this library did not write. A field that is not of the type that this
+        library writes, since somebody edited it, is left out.
 
     Raises:
         ValueError: If the column is missing.
@@ -58,12 +60,42 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
     """
     require_column(dataset, column)
     feature = dataset.features[column]
-    text = getattr(feature.feature if isinstance(feature, List) else feature, "id", None)
+    item, fields = (feature.feature, encoder_fields) if isinstance(feature, List) else (feature, score_fields)
+    text = getattr(item, "id", None)
     try:
-        record = json.loads(text) if isinstance(text, str) else {}
-    except json.JSONDecodeError:  # another tool's id
+        return fields(json.loads(text) if isinstance(text, str) else {})
+    except (ValueError, RecursionError):  # another tool's id
         return {}
-    return record if isinstance(record, dict) else {}
+
+
+def require_own(dataset: Dataset, columns: Collection[str], remedy: str = "") -> None:
+    """Raise unless each of ``columns`` is missing, or was written by this library and so may be replaced.
+
+    Cluster, distance and suggested label carry no record: a difficulty column of ours, whatever its name, vouches for
+    them.
+
+    Args:
+        dataset: Has these columns, or has not.
+        columns: What is about to be written.
+        remedy: A further way out, for the message.
+
+    Raises:
+        ValueError: If a column of somebody else would be lost.
+    """
+    scored = any(provenance(dataset, name).keys() >= {"normalize", "n_clusters"} for name in dataset.column_names)
+    for name in columns:
+        if (
+            name not in dataset.column_names
+            or provenance(dataset, name)
+            or scored
+            and name in (CLUSTER, DISTANCE, SUGGESTED_LABEL)
+        ):
+            continue
+        raise ValueError(
+            f"Column {name!r} is in the dataset already, is not known to come from hf_curriculum, and would be "
+            f"overwritten. Keep it under another name with dataset.rename_column({name!r}, 'own_{name}'), or drop it "
+            f"with dataset.remove_columns({name!r}){remedy}."
+        )
 
 
 def part(record: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Splits: a dataset of any kind as its checked splits by name, and back."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def as_dataset(dataset: Any) -> Any:
 
     Raises:
         TypeError: If rows are neither dictionaries nor tuples.
+        ValueError: If a row has other keys, or a tuple another length, than the first.
     """
     if not isinstance(dataset, torch.utils.data.Dataset) or isinstance(dataset, torch.utils.data.IterableDataset):
         return dataset
@@ -41,14 +42,26 @@ def _written(dataset: Any) -> Dataset:
         return Dataset.from_dict({})
     path = os.path.join(get_temporary_cache_files_directory(), f"{generate_random_fingerprint()}.arrow")
     with ArrowWriter(path=path) as writer:
+        first = _row(dataset, 0).keys()
         for index in range(len(dataset)):
-            writer.write(_row(dataset, index))
+            row = _row(dataset, index)
+            if row.keys() != first:
+                raise ValueError(_of_other_keys(index, row.keys(), first))
+            writer.write(row)
         writer.finalize()
     written = Dataset.from_file(path)
     content = Hasher()
     for batch in written.data.to_batches():
         content.update(batch)
     return Dataset(written.data, info=written.info, fingerprint=content.hexdigest())
+
+
+def _of_other_keys(index: int, keys: Collection[str], first: Collection[str]) -> str:
+    lacking, added = [name for name in first if name not in keys], [name for name in keys if name not in first]
+    has = " and ".join(
+        part for part in (lacking and f"lacks {lacking}", added and f"has {added}, which row 0 lacks") if part
+    )
+    return f"Row {index} {has}. All rows of a torch dataset need the same keys: give None where there is no value."
 
 
 def _row(dataset: Any, index: int) -> dict[str, Any]:
@@ -85,13 +98,42 @@ def require_dataset(dataset: object) -> None:
         raise TypeError(
             f"Expected a Dataset, got a streaming {type(dataset).__name__}, whose rows cannot be drawn by index. "
             "Load it with streaming=False, or write its first rows to a Dataset: "
-            "Dataset.from_list(list(dataset.take(n)), features=dataset.features)."
+            "Dataset.from_list(list(dataset.take(n)), features=dataset.features). To embed and score a stream as it "
+            "passes: stream.map(Embedder(model_id), batched=True).map(scorer, batched=True)."
         )
     if not isinstance(dataset, Dataset):
-        hint = f" Pass one split, e.g. dataset[{next(iter(dataset))!r}]." if isinstance(dataset, DatasetDict) else ""
-        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{hint}")
+        raise TypeError(f"Expected a datasets.Dataset, got {type(dataset).__name__}.{_way_to_one(dataset)}")
     if len(dataset) == 0:
         raise ValueError("The dataset has no rows. Did an earlier `dataset.filter(...)` remove all of them?")
+
+
+_WAYS = {
+    "DataFrame": "Dataset.from_pandas(df), or Dataset.from_polars(df)",
+    "LazyFrame": "Dataset.from_polars(frame.collect())",
+    "Table": "Dataset(table), for one of pyarrow",
+    "str": "load_dataset(name), load_from_disk(folder) or, of a file, Dataset.from_parquet, from_json or from_csv",
+    "Path": "load_from_disk(folder) or, of a file, Dataset.from_parquet, from_json or from_csv",
+    "list": "Dataset.from_list(rows) of dictionaries, or Dataset.from_dict({'text': texts})",
+    "dict": "Dataset.from_dict(columns)",
+    "ndarray": "Dataset.from_dict({'embedding': array})",
+    "Tensor": "Dataset.from_dict({'embedding': tensor.numpy()})",
+    "DataLoader": "loader.dataset",
+    "IterableDataset": "Dataset.from_list(list(rows))",
+    "generator": "Dataset.from_generator(function)",
+    "NoneType": "load_dataset(name); a function that changes a dataset returns it",
+}
+
+
+def _way_to_one(dataset: object) -> str:
+    """What makes a dataset of what was given instead."""
+    if isinstance(dataset, DatasetDict):
+        return f" Pass one split, e.g. dataset[{next(iter(dataset), 'train')!r}]."
+    kinds = [kind.__name__ for kind in type(dataset).__mro__]
+    kinds += ["Path"] if isinstance(dataset, os.PathLike) else []
+    if isinstance(dataset, dict) and any(isinstance(value, Dataset) for value in dataset.values()):
+        return " Make one of these splits: DatasetDict(splits)."
+    way = next((_WAYS[kind] for kind in kinds if kind in _WAYS), None)
+    return f" Make one: {way}." if way else ""
 
 
 def splits_of(dataset: Dataset | DatasetDict) -> dict[str, Dataset]:

@@ -5,21 +5,23 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from accelerate.utils import gather_object
 from datasets import Dataset, Features
-from datasets.fingerprint import Hasher, generate_random_fingerprint, get_temporary_cache_files_directory
+from datasets.fingerprint import generate_random_fingerprint, get_temporary_cache_files_directory
 from datasets.utils.tqdm import tqdm
 
+from hf_curriculum._version import __version__
 from hf_curriculum.data import EMBEDDING, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
 from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
 from hf_curriculum.embedding.shards import ShardFolder
+from hf_curriculum.embedding.sources import files_named, files_of
+from hf_curriculum.encoders import digest
 from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
@@ -64,28 +66,48 @@ class ColumnJob:
         self.column, self.forward, self.work = column, forward, work
         self.embedder = RowEmbedder(forward, column, work.on_error)
         self.shard_size = work.shard_size or max(_SHARD_SIZE, -(-len(dataset) // _SHARDS))
+        path = self._path()  # before the probe, in which a model may change
         self._probe()
         features = Features({EMBEDDING: self.embedder.feature})
-        decisive = [self.rows._fingerprint, forward.encoder.identity(), features.to_dict(), self.shard_size]
         self.folder = ShardFolder(
-            _shard_path(decisive, work.cache_dir),
+            path,
             list(range(0, len(dataset), self.shard_size)),
             features,
             nulls=work.on_error == "null",
         )
+
+    def _path(self) -> Path:
+        """Folder of the shards, named by all that decides their vectors."""
+        temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
+        what = "model"
+        try:
+            model = self.forward.identity
+            what = "data"
+            named = [] if self.forward.encoder.modality == "text" else files_named(self.rows, self.column)
+        except Exception as error:
+            logger.warning("The vectors are not kept for later calls, since the %s cannot be hashed: %s.", what, error)
+            return temporary / generate_random_fingerprint()
+        data = self.rows._fingerprint, files_of(self.rows), named
+        key = digest([data, model, self.column, self.shard_size, __version__])
+        if self.work.cache_dir is None and not datasets.is_caching_enabled():
+            return temporary / key
+        return Path(self.work.cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key
 
     def run(self) -> Dataset:
         """The vectors as column ``"embedding"``, null where a row has none; every process returns the same.
 
         Raises:
             ValueError: With ``on_error="raise"``, if a row cannot be embedded.
-            OSError: If the disk is full.
+            OSError: If the disk is full, or the folder of the shards is deleted while they are written or read.
             RuntimeError: If a worker or another process fails.
         """
         self._compute(self.folder.missing_everywhere())
+        if lost := self.folder.missing_everywhere():  # deleted meanwhile
+            self._compute(lost)
         self.folder.share()
         self.folder.sweep()
-        embedded = self.folder.read()
+        with agree("reading finished shards"):
+            embedded = self.folder.read()
         null = embedded.data.column(EMBEDDING).is_null().to_numpy()
         if null.any():
             self._report(np.flatnonzero(null))
@@ -121,6 +143,7 @@ class ColumnJob:
                         count = min(self.shard_size, len(self.rows) - start)
                         self.folder.write(start, count, self._window_size, embed)
         self._warn_of_cuts(sum(gather_object([self.embedder.truncated])), todo)
+        self.embedder.truncated = 0
 
     def _warn_of_cuts(self, truncated: int, todo: list[int]) -> None:
         rows = sum(stop - first for start in todo for first, stop in self._ranges(start))
@@ -181,16 +204,3 @@ class ColumnJob:
             return self.work.num_workers
         beside_model = self.forward.encoder.model is not None and self.forward.device.type == "cpu"
         return 0 if beside_model or len(self.rows) < self.work.batch_size else min(8, os.cpu_count() or 1)
-
-
-def _shard_path(decisive: list[Any], cache_dir: str | None) -> Path:
-    """Folder of the shards whose vectors these things decide."""
-    temporary = Path(get_temporary_cache_files_directory())  # lasts as long as this process
-    try:
-        key = Hasher.hash(decisive)
-    except Exception as error:
-        logger.warning("The vectors are not kept for later calls, since the model cannot be hashed: %s.", error)
-        return temporary / generate_random_fingerprint()
-    if cache_dir is None and not datasets.is_caching_enabled():
-        return temporary / key
-    return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_curriculum" / key

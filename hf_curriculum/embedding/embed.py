@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, splits_of
+from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, rejoined, require_own, splits_of
 from hf_curriculum.embedding.column import ColumnJob, Work
 from hf_curriculum.embedding.forward import Forward
-from hf_curriculum.encoders import Options, load_encoder
+from hf_curriculum.encoders import Options, evaluated, load_encoder
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -75,8 +75,9 @@ def add_embeddings(
 
     Raises:
         TypeError: For a streaming dataset.
-        ValueError: For an empty dataset, an unknown model, column or option, several columns that fit, or, with
-            ``on_error="raise"``, a row that cannot be embedded.
+        ValueError: For an empty dataset, an unknown model, column or option, several columns that fit, a column
+            ``output_column`` that this library did not write, or, with ``on_error="raise"``, a row that cannot be
+            embedded.
         OSError: If the disk is full.
         RuntimeError: If a worker or another process fails. What is finished is kept in each case.
 
@@ -101,11 +102,14 @@ def add_embeddings(
     )
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
+    for split in splits.values():
+        require_own(split, [output_column], ", or pass another output_column")
     encoder, column = load_encoder(model_id, splits[fit_split(splits)], options, input_column)
-    forward = Forward(encoder, dtype)
-    vectors = {name: ColumnJob(split, column, forward, work).run() for name, split in splits.items()}
+    with evaluated(encoder.model):
+        forward = Forward(encoder, dtype)
+        vectors = {name: ColumnJob(split, column, forward, work).run() for name, split in splits.items()}
     embedded = {
         name: append_dataset(split, vectors[name].rename_columns({EMBEDDING: output_column}))
         for name, split in splits.items()
     }
-    return DatasetDict(embedded) if isinstance(dataset, DatasetDict) else embedded["train"]
+    return rejoined(embedded, dataset)

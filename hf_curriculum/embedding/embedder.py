@@ -9,18 +9,20 @@ import multiprocess  # whose processes num_proc starts
 import pyarrow as pa
 import torch
 from datasets import Dataset, Features, IterableDataset
-from datasets.fingerprint import Hasher
+from datasets.fingerprint import generate_random_fingerprint
 
 from hf_curriculum._version import __version__
 from hf_curriculum.data import EMBEDDING, undecoded
 from hf_curriculum.embedding.batches import MapBatch
 from hf_curriculum.embedding.column import Work
-from hf_curriculum.embedding.forward import Forward, require_dtype
+from hf_curriculum.embedding.forward import Forward, arithmetic, require_dtype
 from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows
-from hf_curriculum.encoders import Encoder, Model, Options, find_column, find_model
+from hf_curriculum.encoders import Encoder, Model, Options, digest, find_column, find_model
 from hf_curriculum.processes import this_process
 
 logger = logging.getLogger(__name__)
+
+_UNKNOWN = "unknown-"
 
 
 class Embedder:
@@ -115,11 +117,15 @@ class Embedder:
         if isinstance(self.model_id, str):  # the weights stay here; what they are goes along
             for modality in self._modalities:
                 self._encoder(modality)
+        else:
+            self._identities[None] = self._identity(self._encoder(None))
         made = {"_model", "_encoders", "_embedders", "_told"}
-        return {name: value for name, value in vars(self).items() if name not in made} | {"version": __version__}
+        return {name: value for name, value in vars(self).items() if name not in made} | {
+            "decisive": (__version__, arithmetic(self.dtype, this_process().device))
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({name: value for name, value in state.items() if name != "version"})
+        vars(self).update({name: value for name, value in state.items() if name != "decisive"})
         self._start()
 
     def __call__(self, batch: Any, *where: Any) -> Any:
@@ -199,13 +205,21 @@ class Embedder:
         if modality not in self._encoders:
             encoder = self._model.load(modality)
             if isinstance(self.model_id, str):
-                identity = Hasher.hash(encoder.identity())
-                if self._identities.setdefault(modality, identity) != identity:
+                identity = self._identity(encoder)
+                known = self._identities.setdefault(modality, identity)
+                if known != identity and not known.startswith(_UNKNOWN):
                     raise RuntimeError(
                         f"{self.model_id} is no longer what it was when this Embedder was made: make a new one."
                     )
             self._encoders[modality] = encoder
         return self._encoders[modality]
+
+    def _identity(self, encoder: Encoder) -> str:
+        try:
+            return digest(encoder.identity())
+        except Exception as error:
+            logger.warning("The vectors are not kept for later calls, since the model cannot be hashed: %s.", error)
+            return f"{_UNKNOWN}{generate_random_fingerprint()}"
 
 
 def _device(rank: int | None) -> torch.device:

@@ -1,6 +1,7 @@
 """The forward pass: prepared batches through an encoder on the device of this process."""
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from numpy.typing import NDArray
 
-from hf_curriculum.encoders import Encoder, Prepared
+from hf_curriculum.encoders import Encoder, Prepared, digest, in_eval_mode
 from hf_curriculum.processes import this_process
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,27 @@ def require_dtype(dtype: str) -> None:
         raise ValueError(f"dtype must be one of {['auto', *DTYPES]}, got {dtype!r}.")
 
 
+def _precision(dtype: str, device: torch.device) -> str:
+    if dtype != "auto":
+        return dtype
+    half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
+    return "float32" if device.type == "cpu" else half
+
+
+def arithmetic(dtype: str, device: torch.device) -> tuple[Any, ...]:
+    """What decides the rounding of a forward pass.
+
+    Args:
+        dtype: Precision, or ``"auto"``.
+        device: Where it runs.
+
+    Returns:
+        Precision, kind of device, precision of products.
+    """
+    products = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    return _precision(dtype, device), device.type, products
+
+
 class Forward:
     """Runs an encoder, in lower precision where that is faster, in smaller batches where memory is short.
 
@@ -39,22 +61,28 @@ class Forward:
         dtype: Name of the precision.
 
     Raises:
-        ValueError: If ``dtype`` is unknown.
+        ValueError: If ``dtype`` is unknown, or the model has weights that are nowhere.
     """
 
     def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
         require_dtype(dtype)
         self.encoder = encoder
         self.device = torch.device(device or this_process().device)
-        if dtype == "auto":
-            half = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float16"
-            dtype = "float32" if self.device.type == "cpu" else half
-        self.dtype = dtype
+        self.dtype = _precision(dtype, self.device)
         self._limit: int | None = None
-        if encoder.model is not None:
+        if encoder.model is not None and not _is_placed(encoder.model):
             encoder.model.to(self.device)
 
-    @torch.inference_mode()
+    @cached_property
+    def identity(self) -> str:
+        """A hash of all that decides the vectors of a row; taken before the first one.
+
+        Raises:
+            Exception: If the encoder cannot be hashed.
+        """
+        return digest([self.encoder.record, self.encoder.identity(), arithmetic(self.dtype, self.device)])
+
+    @torch.no_grad()  # not inference_mode: what a module keeps of it could not be trained on afterwards
     def __call__(self, prepared: Prepared, n: int) -> NDArray[np.float32]:
         """Vectors of prepared rows.
 
@@ -65,7 +93,8 @@ class Forward:
         Returns:
             float32, shape ``(n, dim)``; the weighted mean where a row has several inputs.
         """
-        vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)])
+        with in_eval_mode(self.encoder.model):
+            vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)])
         positions = torch.from_numpy(np.concatenate([batch.positions for batch in prepared.batches]))
         weights = torch.from_numpy(np.concatenate([batch.weights for batch in prepared.batches]))
         positions, weights = positions.to(vectors.device), weights.to(vectors.device)
@@ -104,6 +133,19 @@ class Forward:
         if isinstance(inputs, np.ndarray):
             inputs = torch.from_numpy(inputs)
         return inputs.to(self.device, non_blocking=True) if isinstance(inputs, torch.Tensor) else inputs
+
+
+def _is_placed(model: torch.nn.Module) -> bool:
+    """Whether hooks of Accelerate bring weights and inputs together, as under ``device_map`` and offload."""
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        return True
+    empty = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if empty:
+        raise ValueError(
+            f"The weights of {type(model).__name__} are on the meta device, which holds no numbers ({empty[0]} and "
+            f"{len(empty) - 1} more): load them first."
+        )
+    return False
 
 
 def _size(inputs: Any) -> int:

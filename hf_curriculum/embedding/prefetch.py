@@ -1,9 +1,13 @@
 """Rows read and prepared by worker processes, a window at a time, ahead of the device."""
 
 import copy
+import multiprocessing
 import os
+import pickle
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from datasets import Dataset
@@ -57,13 +61,14 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
 
     Raises:
         RuntimeError: If a worker process dies.
+        ValueError: If what reads the rows cannot be sent to one.
     """
     loader = DataLoader(
         windows,
         batch_size=None,
         num_workers=num_workers,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
         generator=torch.Generator(),  # which the loader seeds its workers from: not the global one
     )
     try:
@@ -73,6 +78,11 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
             raise
         if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a tensor
             raise _death(windows.column) from error.with_traceback(None)
+        if "pickle" in str(error) and isinstance(error, pickle.PicklingError | AttributeError | TypeError):
+            raise ValueError(
+                f"Worker processes cannot be started by {_start_method()!r}, which pickles what reads the rows: "
+                f"{error}. Define that function at the top of a module that can be imported, or pass num_workers=0."
+            ) from error.with_traceback(None)
         raise error.with_traceback(None)  # noqa: B904 - the frames of the loader keep the workers alive
 
 
@@ -92,11 +102,24 @@ def worker_death_explained(column: str) -> Iterator[None]:
 
 
 def _death(column: str) -> RuntimeError:
+    if (method := _start_method()) == "fork":
+        causes = "out of memory is the usual cause. What is finished is kept: call again,"
+    else:
+        causes = (
+            f"started by {method!r}, it imports the script that runs, where the call must stand under if __name__ == "
+            "'__main__':, or every worker makes it again. Else out of memory is the usual cause. What is finished is "
+            "kept: call again,"
+        )
     return RuntimeError(
-        f"A worker process that read column {column!r} died; out of memory is the usual cause. What is finished is "
-        "kept: call again, with a smaller batch_size or fewer num_workers."
+        f"A worker process that read column {column!r} died; {causes} with a smaller batch_size or fewer num_workers."
     )
 
 
-def _start_worker(worker: int) -> None:
+def _start_method() -> str:
+    return multiprocessing.get_start_method()
+
+
+def _start_worker(parent: int, worker: int) -> None:
+    if os.getppid() != parent:  # it was killed already: torch, which looks from now on, would never miss it
+        os.kill(os.getpid(), signal.SIGKILL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers are the parallelism

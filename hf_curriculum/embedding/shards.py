@@ -3,9 +3,10 @@
 import errno
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFINISHED = "unfinished-"
+_NAME = re.compile(r"shard-(\d{12})-([0-9a-f]{32})\.arrow")
 _BATCH_ROWS = 2048
 """Rows of a record batch: a shard of small ones is slow to read, and the head of each maps all of the file."""
 
@@ -34,8 +36,9 @@ _BATCH_ROWS = 2048
 class ShardFolder:
     """The shards of one job, in a folder of their own.
 
-    A shard is the file ``shard-<first row>-<checksum>.arrow``. The checksum is of its place and its content, so a file
-    that was damaged, cut off, or put in the place of another is not taken for finished.
+    A shard is the file ``shard-<first row>-<checksum>.arrow``. The checksum is of the job, its place and its content,
+    so a file that was damaged, cut off, or put in the place of another, of this job or another, is not taken for
+    finished.
 
     Args:
         path: The folder; made if it is missing.
@@ -50,28 +53,54 @@ class ShardFolder:
         self.features = features
         self.nulls = nulls
         self._finished: dict[int, Path] = {}
+        self._damaged: set[str] = set()
         path.mkdir(parents=True, exist_ok=True)
 
     def missing(self) -> list[int]:
-        """Shards that are not finished, as far as this process sees; damaged ones are removed, with a warning."""
-        damaged = 0
-        for file in sorted(self.path.glob("shard-*-*.arrow")):
-            start = int(file.name.split("-")[1])
-            if start in self._finished:
-                continue
-            if _checksum(start, file) != file.stem.split("-")[2]:
-                file.unlink(missing_ok=True)
-                damaged += 1
-            elif self.nulls or not _has_nulls(file):
+        """Shards that are not finished, as far as this process sees; files that are none are removed."""
+        self._finished = {start: file for start, file in self._finished.items() if file.is_file()}
+        for file in sorted(self.path.glob("shard-*")):
+            start = self._start(file)
+            if start is None:
+                _remove(file)
+                self._damaged.add(str(file))
+            elif start not in self._finished and (self.nulls or not _has_nulls(file)):
                 self._finished[start] = file
-        if damaged:
-            logger.warning("%d shards in %s are damaged, and are embedded again.", damaged, self.path)
         return [start for start in self.starts if start not in self._finished]
 
     def missing_everywhere(self) -> list[int]:
-        """Shards that no process has; all processes have to call."""
-        gone, *others = gather_object([self.missing()])
+        """Shards that no process has; all processes have to call. One of them warns of all that were damaged.
+
+        Raises:
+            OSError: If the folder cannot be read.
+        """
+        with agree("looking for finished shards"):
+            mine = self.missing()
+        gone, *others = gather_object([mine])
+        damaged = set().union(*gather_object([self._damaged]))
+        self._damaged = set()
+        if damaged and this_process().is_main_process:
+            logger.warning("%d shards in %s are damaged, and are embedded again.", len(damaged), self.path)
         return sorted(set(gone).intersection(*others))
+
+    def _start(self, file: Path) -> int | None:
+        """First row of a finished shard; ``None`` for a file that is none, or no longer."""
+        name = _NAME.fullmatch(file.name)
+        if name is None or file in self._finished.values():
+            return int(name[1]) if name else None
+        try:
+            whole = self._checksum(int(name[1]), file) == name[2]
+        except OSError:  # a folder, without permission, on a bad sector; or another process has removed it
+            return None
+        return int(name[1]) if whole else None
+
+    def _checksum(self, start: int, file: Path) -> str:
+        """Of job, place and content; read in parts, since pages of a mapped file would count as memory."""
+        found = xxhash.xxh3_128(f"{self.path.name} {start}".encode())
+        with file.open("rb") as content:
+            while part := content.read(1 << 20):
+                found.update(part)
+        return found.hexdigest()
 
     def write(self, start: int, count: int, window: int, embed: Callable[[list[int]], pa.Array]) -> None:
         """Write a shard by ``Dataset.map``; it appears under its name once it is whole.
@@ -102,8 +131,19 @@ class ShardFolder:
             )
 
     def read(self) -> Dataset:
-        """All shards as one dataset on their files."""
-        return concatenate_datasets([Dataset.from_file(str(self._finished[start])) for start in self.starts])
+        """All shards as one dataset on their files.
+
+        Raises:
+            OSError: If they were deleted or damaged since they were found whole.
+        """
+        try:
+            return concatenate_datasets([Dataset.from_file(str(self._finished[start])) for start in self.starts])
+        except (OSError, pa.ArrowException) as error:
+            raise self._deleted("read from", error) from error
+
+    def _deleted(self, done: str, error: BaseException) -> OSError:
+        number = getattr(error, "errno", None) or errno.ENOENT
+        return OSError(number, f"{self.path} was deleted or damaged while vectors were {done} it: call again")
 
     def share(self) -> None:
         """Give every process all shards: where processes do not see one folder, the files travel between them.
@@ -117,7 +157,9 @@ class ShardFolder:
         if lacking and state.num_processes > 1:
             logger.info("The processes do not share %s: %d shards travel between them.", self.path, len(lacking))
         for start in sorted(lacking):
-            owner = next(rank for rank, gone in enumerate(missing) if start not in gone)
+            owner = next((rank for rank, gone in enumerate(missing) if start not in gone), None)
+            if owner is None:
+                raise self._deleted("written to", FileNotFoundError())
             with agree("sharing finished shards"):
                 parcel = [self._finished[start].read_bytes() if state.process_index == owner else None]
                 (content,) = broadcast_object_list(parcel, from_process=owner)
@@ -140,7 +182,7 @@ class ShardFolder:
             yield file
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
-            finished = self.path / f"shard-{start:012d}-{_checksum(start, file)}.arrow"
+            finished = self.path / f"shard-{start:012d}-{self._checksum(start, file)}.arrow"
             self._finished[start] = file.replace(finished)
         except Exception as error:
             cause = _os_error_behind(error)
@@ -151,9 +193,7 @@ class ShardFolder:
             if folder.exists():
                 raise
             if start in self.missing():  # else another call has finished all, and swept
-                raise OSError(
-                    cause.errno, f"{self.path} was deleted while vectors were written to it: call again"
-                ) from error
+                raise self._deleted("written to", cause) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -173,13 +213,12 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     return error
 
 
-def _checksum(start: int, file: Path) -> str:
-    """Of a shard's place and content; read in parts, since pages of a mapped file would count as memory."""
-    found = xxhash.xxh3_128(str(start).encode())
-    with file.open("rb") as content:
-        while part := content.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+def _remove(file: Path) -> None:
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file, ignore_errors=True)
+        return
+    with suppress(OSError):  # where nothing may be removed, nothing can be written either, which will be said
+        file.unlink(missing_ok=True)
 
 
 def _has_nulls(file: Path) -> bool:

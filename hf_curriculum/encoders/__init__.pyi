@@ -2,8 +2,11 @@ from .base import POOLINGS as POOLINGS
 from .base import Encoder as Encoder
 from .base import Prepared as Prepared
 from .base import single_batches as single_batches
+from .callable import evaluated as evaluated
+from .callable import in_eval_mode as in_eval_mode
 from .hub import module_of as module_of
 from .hub import outputs_of as outputs_of
+from .identity import digest as digest
 from .resolve import Model as Model
 from .resolve import Options as Options
 from .resolve import find_column as find_column

@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, PreTrainedModel
 from hf_curriculum.data import read_audio
 from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
+from hf_curriculum.encoders.identity import edition
 
 # With layer normalisation, padding that is masked leaves no trace in these; in their kin the convolutions see it.
 _MASKED = {"hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"}
@@ -119,7 +120,9 @@ class AudioEncoder(HubEncoder):
 
     def identity(self) -> Any:
         """Weights, settings and those of the extractor."""
-        return super().identity(), self.extractor.to_dict(), self.long_inputs, self.max_samples
+        libraries = [edition(name) for name in ("soundfile", "soxr", "av")]
+        settings = type(self.extractor), self.extractor.to_dict(), self.long_inputs, self.max_samples
+        return super().identity(), settings, libraries
 
 
 def _samples_taken(extractor: Any) -> int | None:

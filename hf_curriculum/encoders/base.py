@@ -74,7 +74,7 @@ class Encoder(Protocol):
         """Vectors of a batch on the device of the model, shape ``(batch, dim)``."""
 
     def identity(self) -> Any:
-        """What its vectors depend on beside :attr:`record`: weights, processor settings. Hashed by ``datasets``."""
+        """What its vectors depend on beside :attr:`record`: weights, settings, code. Hashed by ``digest``."""
 
 
 def single_batches(samples: list[Any], batch_size: int, collate: Any) -> Prepared:

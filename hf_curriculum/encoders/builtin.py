@@ -1,5 +1,6 @@
 """Descriptors that need no download: HOG for images, log-mel statistics for audio, TF-IDF for text."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.data import read_audio, read_image, read_text
+from hf_curriculum.data import BadRow, read_audio, read_image, read_text
 from hf_curriculum.encoders.base import Prepared, single_batches
+from hf_curriculum.encoders.identity import edition
 
 
 class _ReadyEncoder:
@@ -47,17 +49,24 @@ class BuiltinEncoder(_ReadyEncoder):
         return single_batches(samples, batch_size, lambda vectors: torch.from_numpy(np.stack(vectors)))
 
     def identity(self) -> Any:
-        """Nothing but its name."""
+        """Its name, and the libraries that compute it."""
+        libraries = ("numpy", "pillow", "skimage", "transformers", "soundfile", "soxr", "av")
+        return [edition(name) for name in libraries]
 
 
 def hog(row: Any) -> NDArray[np.float32]:
     """Histogram of oriented gradients of the image at 64 x 64 grey pixels; 324 numbers.
+
+    Raises:
+        BadRow: If the image is of one grey: its vector would be 0, that of the easiest row of all.
 
     Source:
         Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
     """
     feature = require_extra("skimage.feature", extra="image", purpose="builtin/hog")
     pixels = np.asarray(read_image(row).convert("L").resize((64, 64), Image.Resampling.BILINEAR), np.float32) / 255
+    if np.ptp(pixels) == 0:
+        raise BadRow("the image is of one grey, in which builtin/hog finds nothing")
     return np.asarray(
         feature.hog(pixels, orientations=9, pixels_per_cell=(16, 16), cells_per_block=(2, 2), feature_vector=True)
     )
@@ -68,8 +77,14 @@ _MELS = 64
 
 
 def logmel(row: dict[str, Any]) -> NDArray[np.float32]:
-    """Mean and standard deviation over time of 64 log-mel bands at 16 kHz; 128 numbers."""
+    """Mean and standard deviation over time of 64 log-mel bands at 16 kHz; 128 numbers.
+
+    Raises:
+        BadRow: If the audio is silent.
+    """
     samples = read_audio(row, _RATE)
+    if not samples.any():
+        raise BadRow("the audio is silent")
     samples = np.pad(samples, (0, max(0, 400 - samples.size)))
     bands = spectrogram(
         samples,
@@ -85,8 +100,26 @@ def logmel(row: dict[str, Any]) -> NDArray[np.float32]:
     return np.concatenate([bands.mean(axis=1), bands.std(axis=1)])
 
 
+_WORD = re.compile(r"\w\w+")
+_UNSPACED = re.compile(  # Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters: written without spaces
+    "[\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0f40-\u0fbc\u1000-\u103f\u1780-\u17d3\u3041-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U000323af]+"
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case; of a script that has no spaces, all runs of two and three characters."""
+    text = text.lower()
+    found = _WORD.findall(_UNSPACED.sub(" ", text))
+    for run in _UNSPACED.findall(text):
+        found += [run] if len(run) == 1 else [run[i : i + n] for n in (2, 3) for i in range(len(run) - n + 1)]
+    return found
+
+
 class TfidfEncoder(_ReadyEncoder):
     """TF-IDF of the dataset's own words, reduced to 128 dimensions by a truncated SVD (latent semantic analysis).
+
+    Words are those of :func:`words`.
 
     Args:
         texts: What the words and their weights are taken from.
@@ -101,7 +134,7 @@ class TfidfEncoder(_ReadyEncoder):
 
     def __init__(self, texts: list[str], seed: int = 0) -> None:
         super().__init__("builtin/tfidf", "text")
-        self.vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=50_000, dtype=np.float32)
+        self.vectorizer = TfidfVectorizer(analyzer=words, sublinear_tf=True, max_features=50_000, dtype=np.float32)
         try:
             counts = self.vectorizer.fit_transform(texts)
         except ValueError as error:
@@ -109,8 +142,15 @@ class TfidfEncoder(_ReadyEncoder):
         self.svd = TruncatedSVD(n_components=min(128, counts.shape[1]), random_state=seed).fit(counts)
 
     def read(self, row: str | None) -> str:
-        """A text with something in it."""
-        return read_text(row)
+        """A text with something in it.
+
+        Raises:
+            BadRow: If it has no word that is known: its vector would be 0, that of the easiest row of all.
+        """
+        text = read_text(row)
+        if self.vectorizer.vocabulary_.keys().isdisjoint(words(text)):
+            raise BadRow("the text has no word that builtin/tfidf knows")
+        return text
 
     def prepare(self, samples: list[str], batch_size: int) -> Prepared:
         """Vectors in batches."""
@@ -121,7 +161,8 @@ class TfidfEncoder(_ReadyEncoder):
 
     def identity(self) -> Any:
         """Words, their weights and the axes."""
-        return self.vectorizer.vocabulary_, self.vectorizer.idf_, self.svd.components_
+        libraries = [edition(name) for name in ("numpy", "scipy", "sklearn")]
+        return self.vectorizer.vocabulary_, self.vectorizer.idf_, self.svd.components_, libraries
 
 
 BUILTINS: dict[str, tuple[str, Callable[[Any], NDArray[np.float32]]]] = {

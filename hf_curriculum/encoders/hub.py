@@ -1,7 +1,9 @@
 """What encoders of the Hub share: from inputs to hidden states, from these to vectors."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_curriculum.encoders.base import pool
+from hf_curriculum.encoders.identity import digest, edition
 
 OWN = "own"
 """The pooling that the model does by itself: its pooler, its projection."""
@@ -101,15 +104,49 @@ class HubEncoder:
 
     def identity(self) -> Any:
         """Weights and settings; see :class:`hf_curriculum.encoders.base.Encoder`."""
-        return self.model.config.to_dict(), weights_of(self.model)
+        return (
+            {type(module) for module in (self.model, self.model.config, *self.model.modules())},
+            self.model.config.to_dict(),
+            [(name, _settings(module)) for name, module in self.model.named_modules()],
+            weights_of(self.model),
+            [edition(name) for name in ("torch", "transformers", "numpy")],
+        )
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, str]:
-    """A hash of each weight by its name, made one by one, so that no second copy of the model is held."""
-    return {
-        name: Hasher.hash_bytes([tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data])
-        for name, tensor in model.state_dict().items()
-    }
+    """A hash of each weight by its name, made one by one, so that no second copy of the model is held.
+
+    Buffers that are not saved count, too.
+    """
+    tensors = {**model.state_dict(), **dict(model.named_buffers())}
+    return {name: digest(tensor) for name, tensor in tensors.items()}
+
+
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    """Plain attributes of a module, such as an epsilon, or the scale of an adapter."""
+    return {name: value for name, value in vars(module).items() if name != "training" and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and _is_plain([*value, *value.values()])
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float)
+
+
+def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
+    """What the record of vectors says of the model; it is made public, and the path of a folder tells who made it.
+
+    Args:
+        model_id: Id of the Hub, or a folder here.
+        model: What encodes.
+
+    Returns:
+        ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
+        its name and knows it again elsewhere.
+    """
+    if not os.path.isdir(model_id):  # unlike Path, it bears any name
+        return {"model_id": model_id}
+    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(weights_of(model))}
 
 
 def module_of(model: torch.nn.Module, layer: str, argument: str = "layer") -> torch.nn.Module:

@@ -9,6 +9,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from hf_curriculum.data import read_image
 from hf_curriculum.encoders.base import Prepared, single_batches
 from hf_curriculum.encoders.hub import OWN, HubEncoder
+from hf_curriculum.encoders.identity import edition
 
 # Pooling of the authors where it is not the class token: the model's own pooled output, mostly a normalised mean.
 _OWN_POOLING = {
@@ -60,7 +61,8 @@ class ImageEncoder(HubEncoder):
 
     def identity(self) -> Any:
         """Weights, settings and those of the processor."""
-        return super().identity(), self.processor.to_dict()
+        libraries = [edition(name) for name in ("pillow", "torchvision")]
+        return super().identity(), type(self.processor), self.processor.to_dict(), libraries
 
 
 def _usual_pooling(model: PreTrainedModel, layer: int | str | None) -> str:

@@ -1,6 +1,7 @@
 """From a ``model_id`` to what it can embed, and to its encoder."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,12 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 
-from hf_curriculum.data import MODALITIES, modality_of, require_column
+from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name
 from hf_curriculum.encoders.audio import AudioEncoder
 from hf_curriculum.encoders.base import Encoder, require_pooling
 from hf_curriculum.encoders.builtin import BUILTINS, NAMES, BuiltinEncoder, TfidfEncoder
 from hf_curriculum.encoders.callable import CallableEncoder
+from hf_curriculum.encoders.hub import origin
 from hf_curriculum.encoders.image import ImageEncoder
 from hf_curriculum.encoders.text import TextEncoder
 from hf_curriculum.encoders.video import VideoEncoder
@@ -96,7 +98,8 @@ def find_model(model_id: str | Callable[..., Any], options: Options) -> Model:
     """
     if not isinstance(model_id, str):
         asked = () if options.modality is None else (options.modality,)
-        return Model(type(model_id).__name__, asked, lambda _: CallableEncoder(model_id, options.transform))
+        return Model(type(model_id).__name__, asked, partial(CallableEncoder, model_id, options.transform))
+    require_name(model_id, "model_id")
     if model_id.startswith("builtin/"):
         return _builtin(model_id, options)
     return _of_hub(model_id, options)
@@ -193,19 +196,21 @@ def _load(
     model_id = source["pretrained_model_name_or_path"]
     try:
         model = AutoModel.from_pretrained(**source, config=config, dtype=torch.float32)
-        encoder = _FAMILIES[modality](_part(model, modality, options), source, **chosen)
+        encodes = _part(model, modality, options)
+        encoder = _FAMILIES[modality](encodes, source, **chosen)
     except (OSError, ImportError) as error:
         raise ValueError(
             f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
         ) from error
-    encoder.record |= {"model_id": model_id, "revision": _commit(model_id, options.revision) or options.revision}
+    revision = _commit(model_id, options.revision) or options.revision
+    encoder.record |= {**origin(model_id, encodes), "revision": revision}
     logger.info("Embedding %s with %s, pooling %r.", modality, model_id, encoder.record["pooling"])
     return encoder
 
 
 def _commit(model_id: str, revision: str | None) -> str | None:
     """The commit of a model of the Hub; ``None`` for a folder."""
-    if Path(model_id).is_dir():
+    if os.path.isdir(model_id):
         return None
     found = try_to_load_from_cache(model_id, "config.json", revision=revision)
     return Path(found).parent.name if isinstance(found, str) else None

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -16,6 +15,7 @@ from transformers import (
 from hf_curriculum.data import read_text
 from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
+from hf_curriculum.encoders.identity import edition, tokenizer_parts
 from hf_curriculum.encoders.sentence import SentenceModules
 
 _UNLIMITED = 2**31  # tokens; the 1e30 of a tokenizer without a limit is more than its truncation takes
@@ -51,8 +51,8 @@ class TextEncoder(HubEncoder):
         if len(self.tokenizer) <= len(self.tokenizer.all_special_ids):  # transformers 5 makes one up
             raise OSError("there is no tokenizer")
         if self.tokenizer.pad_token is None:  # GPT-2 and its kind; masked, so that any token will do
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.tokenizer_state = Hasher.hash(_state(self.tokenizer))  # before calls of it set its truncation
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
+        self.tokenizer_state = tokenizer_parts(self.tokenizer)  # before calls of it set its truncation
         limits = [_UNLIMITED, self.tokenizer.model_max_length, _positions(model), modules and modules.max_length]
         self.max_length = min(limit for limit in limits if limit and limit > 0)
         self.full = model.config.model_type.startswith("siglip")  # trained on texts of full length, without a mask
@@ -116,7 +116,8 @@ class TextEncoder(HubEncoder):
 
     def identity(self) -> Any:
         """Weights, settings and those of the tokenizer."""
-        return super().identity(), self.tokenizer_state, self.max_length, self.long_inputs
+        libraries = [edition(name) for name in ("tokenizers", "sentencepiece")]
+        return super().identity(), self.tokenizer_state, self.max_length, self.long_inputs, libraries
 
 
 def _usual_pooling(model: PreTrainedModel) -> str:
@@ -124,11 +125,6 @@ def _usual_pooling(model: PreTrainedModel) -> str:
         return OWN
     kind = type(model.config)
     return "last" if kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING else "mean"
-
-
-def _state(tokenizer: Any) -> Any:
-    """All that decides the tokens of a text."""
-    return tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else (type(tokenizer), tokenizer.get_vocab())
 
 
 def _positions(model: PreTrainedModel) -> int | None:

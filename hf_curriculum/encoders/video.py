@@ -9,6 +9,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from hf_curriculum.data import read_video
 from hf_curriculum.encoders.base import Prepared, single_batches
 from hf_curriculum.encoders.hub import HubEncoder
+from hf_curriculum.encoders.identity import edition
 
 
 class VideoEncoder(HubEncoder):
@@ -41,4 +42,5 @@ class VideoEncoder(HubEncoder):
 
     def identity(self) -> Any:
         """Weights, settings and those of the processor."""
-        return super().identity(), self.processor.to_dict()
+        libraries = [edition(name) for name in ("pillow", "torchvision", "av")]
+        return super().identity(), type(self.processor), self.processor.to_dict(), libraries

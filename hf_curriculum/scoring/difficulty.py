@@ -1,5 +1,6 @@
 """From distances and clusters to difficulties in [0, 1]."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,15 @@ KNOTS: dict[str | None, int] = {"minmax": 2, "rank": 1001, None: 0}
 """Quantiles of a cluster's distances that a normalisation keeps."""
 NORMALIZATIONS = tuple(KNOTS)
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
-_ZERO = 1e-6  # as do distances below this from 0
+_TIES = 0.004  # a share of a cluster below which the order of its rows may be that of rounding
 
 
 def fit_normalizer(
-    distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], n_clusters: int, normalize: str | None
+    distance: NDArray[np.float32],
+    cluster: NDArray[np.integer[Any]],
+    n_clusters: int,
+    normalize: str | None,
+    rounding: NDArray[np.float32] | float = 0.0,
 ) -> NDArray[np.float32]:
     """Quantiles of the distance inside each cluster, from which difficulties are read.
 
@@ -23,6 +28,8 @@ def fit_normalizer(
         cluster: Cluster of each row, shape ``(N,)``.
         n_clusters: Number of clusters ``K``.
         normalize: ``"minmax"``, ``"rank"`` or ``None``.
+        rounding: Distance that equal rows of each cluster can differ by, shape ``(K,)``; they count as tied. Default
+            none.
 
     Returns:
         Ascending quantiles, float32, shape ``(K, Q)``: ``Q`` is 2 for ``"minmax"`` (lowest and highest distance), 1001
@@ -31,15 +38,20 @@ def fit_normalizer(
     """
     knots = KNOTS[normalize]
     quantiles = np.full((n_clusters, knots), -1, np.float32)
+    near = np.broadcast_to(np.float32(rounding), n_clusters)
     if knots:
         for k, rows in _rows_by_cluster(cluster):
             if rows.size > 1:
-                quantiles[k] = np.quantile(distance[rows], np.linspace(0, 1, knots))
+                own = distance[rows] if knots == 2 else _with_ties(np.sort(distance[rows]), near[k])
+                quantiles[k] = np.quantile(own, np.linspace(0, 1, knots))
     return quantiles
 
 
 def difficulty_of(
-    distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], quantiles: NDArray[np.float32]
+    distance: NDArray[np.float32],
+    cluster: NDArray[np.integer[Any]],
+    quantiles: NDArray[np.float32],
+    rounding: NDArray[np.float32] | float = 0.0,
 ) -> NDArray[np.float32]:
     """Difficulty of each row: where its distance stands among those of its cluster.
 
@@ -47,6 +59,7 @@ def difficulty_of(
         distance: Distance of each row to its centroid, shape ``(N,)``.
         cluster: Cluster of each row, shape ``(N,)``.
         quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
+        rounding: As there.
 
     Returns:
         float32, shape ``(N,)``. With two quantiles ``(d - min) / (max - min)``, with more the quantile level of ``d``
@@ -57,17 +70,22 @@ def difficulty_of(
         return distance.astype(np.float32)
     levels = np.linspace(0, 1, quantiles.shape[1])
     difficulty = np.empty(distance.size, np.float32)
+    near = np.broadcast_to(np.float32(rounding), len(quantiles))
     for k, rows in _rows_by_cluster(cluster):
-        knots, first = np.unique(quantiles[k], return_index=True)
-        if knots[-1] - knots[0] > _SPREAD * knots[-1]:
-            difficulty[rows] = np.interp(distance[rows], knots, levels[first], right=1)
+        knots, first, counts = np.unique(quantiles[k], return_index=True, return_counts=True)
+        if knots[-1] - knots[0] > max(_SPREAD * knots[-1], near[k]):
+            own = _snapped(distance[rows], knots[counts > 1], near[k])
+            difficulty[rows] = np.interp(own, knots, levels[first], right=1)
         else:
-            difficulty[rows] = distance[rows] > _end(knots[-1])
+            difficulty[rows] = distance[rows] > _end(knots[-1], near[k])
     return difficulty
 
 
 def count_outside(
-    distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], quantiles: NDArray[np.float32]
+    distance: NDArray[np.float32],
+    cluster: NDArray[np.integer[Any]],
+    quantiles: NDArray[np.float32],
+    rounding: NDArray[np.float32] | float = 0.0,
 ) -> int:
     """Rows whose distance is not between the lowest and the highest quantile of their cluster; rounding is allowed.
 
@@ -75,6 +93,7 @@ def count_outside(
         distance: Distance of each row to its centroid, shape ``(N,)``.
         cluster: Cluster of each row, shape ``(N,)``.
         quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
+        rounding: As there.
 
     Returns:
         Their number; 0 without quantiles.
@@ -82,12 +101,32 @@ def count_outside(
     if quantiles.shape[1] == 0:
         return 0
     low, high = quantiles[cluster, 0], quantiles[cluster, -1]
-    return int(np.sum((distance < low * (1 - _SPREAD)) | (distance > _end(high))))
+    near = np.broadcast_to(np.float32(rounding), len(quantiles))[cluster]
+    return int(np.sum((distance < low * (1 - _SPREAD) - near) | (distance > _end(high, near))))
 
 
-def _end(highest: Any) -> Any:
+def _end(highest: Any, rounding: Any) -> Any:
     """What is farther is out of a cluster whose farthest row is at this distance; rounding is no reason."""
-    return highest * (1 + _SPREAD) + _ZERO
+    return highest * (1 + _SPREAD) + rounding * (highest >= 0)
+
+
+def _with_ties(ascending: NDArray[np.float32], rounding: np.float32) -> NDArray[np.float32]:
+    """Distances of which those that rounding alone keeps apart are equal, where they are more than a few."""
+    few = max(1, math.ceil(_TIES * ascending.size))
+    stop = 0
+    for start in np.flatnonzero(ascending[few:] - ascending[:-few] <= rounding).tolist():
+        if start >= stop:
+            stop = int(np.searchsorted(ascending, ascending[start] + rounding, side="right"))
+            ascending[start:stop] = ascending[start]
+    return ascending
+
+
+def _snapped(distance: NDArray[np.float32], ties: NDArray[np.float32], rounding: np.float32) -> NDArray[np.float32]:
+    """The distances; those that rounding alone keeps from one at which many rows tie are brought there."""
+    if not ties.size:
+        return distance
+    above = np.searchsorted(ties, distance - rounding).clip(max=ties.size - 1)
+    return np.where(np.abs(distance - ties[above]) <= rounding, ties[above], distance)
 
 
 def _rows_by_cluster(cluster: NDArray[np.integer[Any]]) -> Iterator[tuple[int, NDArray[np.int64]]]:

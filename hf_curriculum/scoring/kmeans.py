@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.points import EPSILON, ROUNDING, Points, lengths
 
 ITERATIONS = 20
 _SEED_ROWS = 16  # for each centroid
@@ -119,6 +119,9 @@ def assign(points: Points, centroids: torch.Tensor) -> tuple[NDArray[np.int32], 
 
     Returns:
         Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``; the same in each process.
+
+    Raises:
+        ValueError: If a distance is more than float32 can hold.
     """
     share = points.share
     clusters, distances = np.empty(len(share), np.int32), np.empty(len(share), np.float32)
@@ -129,9 +132,29 @@ def assign(points: Points, centroids: torch.Tensor) -> tuple[NDArray[np.int32], 
         stop = start + len(rows)
         clusters[start:stop] = cluster.cpu().numpy()
         # Not from the products: these cancel where a row is close to its centroid.
-        distances[start:stop] = torch.linalg.vector_norm(rows - centered[cluster], dim=1).cpu().numpy()
+        distances[start:stop] = lengths(rows - centered[cluster]).cpu().numpy()
         start = stop
-    return points.joined(clusters), points.joined(distances)
+    clusters, distances = points.joined(clusters), points.joined(distances)
+    if (lost := np.flatnonzero(~np.isfinite(distances))).size:
+        raise ValueError(
+            f"Row {points.rows[lost[0]]} of the embeddings is farther from all prototypes than float32 can tell "
+            f"({lost.size} such rows). Drop it, or bring it to the scale of the others."
+        )
+    return clusters, distances
+
+
+def rounding_of(centroids: torch.Tensor, rounding: float) -> NDArray[np.float32]:
+    """Distance from each centroid below which rows differ by rounding only.
+
+    Args:
+        centroids: Shape ``(K, dim)``.
+        rounding: What the space of the points adds.
+
+    Returns:
+        float32, shape ``(K,)``.
+    """
+    spread = float(lengths(centroids - centroids.mean(0)).max())
+    return (EPSILON * lengths(centroids) + (ROUNDING * spread + rounding)).numpy()
 
 
 def davies_bouldin(centroids: torch.Tensor, cluster: NDArray[np.integer], distance: NDArray[np.floating]) -> float:

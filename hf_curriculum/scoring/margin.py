@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hf_curriculum.scoring.difficulty import fit_normalizer
 from hf_curriculum.scoring.kmeans import assign
-from hf_curriculum.scoring.points import Points, Space
+from hf_curriculum.scoring.points import ROUNDING, Points, Space
 from hf_curriculum.scoring.prototypes import FindCentroids, Prototypes, rows_by_class
 
 _REFITS = 3  # each on the easier half of every class
@@ -65,7 +65,8 @@ def fit_margin(
         if refits < _REFITS:
             kept = _easier_half(margin, labels)
     assert found.labels is not None
-    quantiles = fit_normalizer(margin, np.zeros(len(points), np.int64), 1, normalize).repeat(len(found.labels), 0)
+    quantiles = fit_normalizer(margin, np.zeros(len(points), np.int64), 1, normalize, ROUNDING)
+    quantiles = quantiles.repeat(len(found.labels), 0)
     classes, counts = np.unique(labels, return_counts=True)
     quantiles[np.isin(found.labels, classes[counts == 1])] = -1
     return replace(found, quantiles=quantiles), space
@@ -92,6 +93,27 @@ def standing(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> St
     total = distance + away
     margin = np.divide(distance, total, out=np.full_like(total, 0.5), where=total > 0)
     return Standing(cluster, distance, other, margin)
+
+
+def looks_wrong(margin: NDArray[np.float32], labels: NDArray[Any], suggested: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows that stand as near to another class as half of that class's rows do.
+
+    Their number is an estimate of the wrong labels: good where classes are told apart, far too high where they overlap
+    (docs/labels.md).
+
+    Args:
+        margin: Of each row, shape ``(N,)``.
+        labels: Its class, shape ``(N,)``.
+        suggested: The class that fits best, shape ``(N,)``.
+
+    Returns:
+        Shape ``(N,)``.
+    """
+    classes, rows_of_class = rows_by_class(labels)
+    usual = np.array([np.median(margin[rows]) for rows in rows_of_class])
+    place = np.searchsorted(classes, suggested).clip(max=classes.size - 1)
+    has_rows = classes[place] == suggested
+    return (suggested != labels) & has_rows & (1 - margin <= usual[place])
 
 
 def _easier_half(margin: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Embeddings as clustering sees them: read in place, brought to the space of the prototypes a chunk at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +12,17 @@ from numpy.typing import NDArray
 
 from hf_curriculum.processes import this_process
 
+ROUNDING = 4e-6
+"""What one and the same row may differ by, as a share of the size of vectors: from batches of other shapes."""
+EPSILON = 2.0**-23
+"""What a number of float32 may be off by, as a share of itself."""
+_LOST = 1e-5  # share of the size of a float64 dimension: float32 tells a hundred steps of it
+_EXACT = 1e-12  # what float64 itself may round
+_CONSTANT = 1e-6  # a dimension whose deviation is this share of its size holds nothing but rounding
 _CHUNK = 2048
-_TINY = 1e-12
+_SAFE = 2.0**40  # squares of what is larger, or smaller than the inverse, leave the range of float32 too soon
+_OUTLIER = 1e5  # a row so many times as large as most leaves float32 less than a hundredth of a usual one
+_LEAST, _MOST, _FAR = 1e-37, 1e38, 1e17
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,23 @@ class Space:
         """Rows, float32, shape ``(n, dim)``, in this space; those that are given are changed."""
         rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
         if self.unit:
-            rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_(min=_TINY))
+            norms = lengths(rows)[:, None]
+            nothing = norms <= EPSILON * self._offset  # what is left of rows that equal the mean has no direction
+            rows.div_(norms.masked_fill(nothing, 1)).masked_fill_(nothing, 0)
         return rows if self.directions is None else rows @ self.directions.to(rows.device)
+
+    @property
+    def _offset(self) -> float:
+        """Length of the mean in units of the scale: what is subtracted, and so rounded, at this size."""
+        return float((self.mean.double() / self.scale.double()).norm())
+
+    @property
+    def rounding(self) -> float:
+        """Distance in this space between vectors that are equal up to rounding."""
+        size = self.mean.numel() ** 0.5  # of a standardised vector
+        if self.unit:
+            return ROUNDING + EPSILON * self._offset / size
+        return ROUNDING * size + EPSILON * self._offset if bool((self.mean != 0).any()) else 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,7 @@ class Points:
         space: What they are brought to; ``None`` leaves them as they are.
         device: Where they go.
         shared: Whether all Accelerate processes hold the same points and call together, and so divide the work.
+        rounding: Distance between vectors that are equal up to rounding, as far as the space tells.
     """
 
     blocks: Sequence[NDArray[np.floating[Any]]]
@@ -57,6 +83,7 @@ class Points:
     space: Space | None = None
     device: torch.device = torch.device("cpu")
     shared: bool = False
+    rounding: float = 0.0
 
     @classmethod
     def of(cls, blocks: Sequence[NDArray[np.floating[Any]]], shared: bool = False) -> "Points":
@@ -82,7 +109,7 @@ class Points:
 
     def inside(self, space: Space) -> "Points":
         """The same rows in a space."""
-        return replace(self, space=space)
+        return replace(self, space=space, rounding=space.rounding)
 
     def select(self, positions: NDArray[np.int64] | slice) -> "Points":
         """Some of these points, by ascending position."""
@@ -104,7 +131,7 @@ class Points:
 
     def held(self) -> "Points":
         """The same points from a copy in memory, already in their space: few of them, to be gone through often."""
-        return Points.of([self.all().cpu().numpy()], self.shared)
+        return replace(Points.of([self.all().cpu().numpy()], self.shared), rounding=self.rounding)
 
     @property
     def share(self) -> "Points":
@@ -145,18 +172,38 @@ class Points:
             yield self.select(slice(start, start + _CHUNK)).all()
 
 
+def lengths(rows: torch.Tensor) -> torch.Tensor:
+    """Euclidean length of each row, float32, right wherever float32 can hold it; ``inf`` beyond."""
+    found = torch.linalg.vector_norm(rows, dim=1)
+    unsure = ((found < 1e-15) | ~(found < 1e15)).nonzero()[:, 0]  # squares of float32 under- or overflow
+    if unsure.numel():
+        found[unsure] = torch.linalg.vector_norm(rows[unsure].double(), dim=1).float()
+    return found
+
+
 def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
     """The space in which distances count, from the mean and the deviation of each dimension.
 
     Args:
         points: ``N`` of them, in no space yet.
-        standardize: Whether each dimension gets mean 0 and deviation 1; a constant one is left at its deviation of 0.
+        standardize: Whether each dimension gets mean 0 and deviation 1; one that is constant up to rounding is left at
+            its deviation of 0.
         unit: Whether each vector is then brought to length 1.
 
     Returns:
-        The space, the same in each process.
+        The space, the same in each process. With neither, all dimensions are divided by one power of two if numbers
+        are so large or so small that their squares would leave the range of float32.
+
+    Raises:
+        ValueError: If float32 cannot tell the rows apart, since one is larger by a factor of 1e5 than most, a
+            dimension varies by less than 1e-37 or reaches 1e38, or one of float64 varies by less than 1e-5 of its
+            size.
     """
+    _require_spread(points)
     mean, scale = torch.zeros(points.dim), torch.ones(points.dim)
+    if not standardize and unit:  # the direction of a vector is right at any size
+        return Space(mean, scale, unit)
+    largest = _largest(points)
     if standardize:
         origin = points.select(slice(0, 1)).all().cpu().double()  # so that a constant dimension deviates by 0
         sums, squares = torch.zeros(2, points.dim, dtype=torch.float64)
@@ -166,8 +213,55 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
             squares += shifted.square().sum(0)
         shift = points.total(sums) / len(points)
         deviation = (points.total(squares) / len(points) - shift.square()).clamp(min=0).sqrt()
-        mean, scale = (origin[0] + shift).float(), torch.where(deviation > 0, deviation, 1).float()
+        constant = deviation <= _CONSTANT * largest
+        if float(largest.max()) > _FAR * _LEAST:  # beside other dimensions, next to nothing is nothing
+            constant |= deviation < _LEAST
+        for number in (~constant & ((deviation < _LEAST) | (largest > _MOST))).nonzero()[:1, 0].tolist():
+            raise ValueError(
+                f"Dimension {number} of the embeddings reaches {largest[number]:.3g} and deviates by "
+                f"{deviation[number]:.3g}; float32 cannot standardise it. Rescale or drop it."
+            )
+        mean = (origin[0] + shift).float()
+        scale = torch.where(constant, largest.clamp(min=1), deviation).float()
+    elif (size := float(largest.max())) > 0 and not 1 / _SAFE < size < _SAFE:
+        scale *= 2.0 ** math.frexp(size)[1]
     return Space(mean, scale, unit)
+
+
+def _require_spread(points: Points) -> None:
+    """Raise if a dimension of float64 varies, but by so little of its size that float32 would lose it."""
+    wide = [block for block in points.blocks if block.dtype == np.float64]
+    if not wide:
+        return
+    low = np.min([block.min(0) for block in wide], axis=0)
+    high = np.max([block.max(0) for block in wide], axis=0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    with np.errstate(over="ignore"):
+        spread = high - low
+    lost = np.flatnonzero((spread > _EXACT * size) & (spread < _LOST * size))
+    if lost.size:
+        number = int(lost[0])
+        raise ValueError(
+            f"Dimension {number} of the embeddings goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
+            "cannot tell apart. Subtract its mean, or drop it."
+        )
+
+
+def _largest(points: Points) -> torch.Tensor:
+    """Largest absolute number of each dimension, float64, shape ``(dim,)``; an error if one row dwarfs the others."""
+    sizes, largest = [torch.zeros(0)], torch.zeros(points.dim)
+    for rows in points.share.chunks():
+        absolute = rows.abs_().cpu()
+        sizes.append(absolute.amax(1))
+        largest = torch.maximum(largest, absolute.amax(0))
+    size = points.joined(torch.cat(sizes).numpy())
+    row, usual = int(size.argmax()), float(np.median(size))
+    if usual > 0 and float(size[row]) / usual > _OUTLIER:
+        raise ValueError(
+            f"Row {points.rows[row]} of the embeddings reaches {size[row]:.3g}, a usual row {usual:.3g}: beside it "
+            "float32 cannot tell the others apart. Drop it."
+        )
+    return torch.from_numpy(points.joined(largest.numpy()[None])).amax(0).double()
 
 
 def _indices(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:

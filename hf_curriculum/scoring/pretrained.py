@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub import ModelCard, ModelHubMixin
 
+from hf_curriculum.data import require_name
 from hf_curriculum.scoring.model_card import card_text
 from hf_curriculum.scoring.scorer_config import CONFIG
 from hf_curriculum.scoring.scorer_files import StoredScorer, config_of, locate, read, write
@@ -61,6 +62,7 @@ class Shareable(ModelHubMixin, ABC):
         Raises:
             ValueError: As for :meth:`save_pretrained`; nothing is uploaded then.
         """
+        require_name(repo_id, "repo_id")
         config_of(self._stored())  # before a repository is made
         if "/" in repo_id:
             options["model_card_kwargs"] = {"repo_id": repo_id, **(options.get("model_card_kwargs") or {})}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import fit_normalizer
-from hf_curriculum.scoring.kmeans import assign, davies_bouldin
-from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.difficulty import count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.scoring.kmeans import assign, davies_bouldin, rounding_of
+from hf_curriculum.scoring.points import ROUNDING, Points
 
 _TINY_CLUSTER = 0.25  # of the mean size
 _ENOUGH = 16  # rows that are a prototype's due, however large the others are
@@ -76,13 +76,50 @@ class Prototypes:
         kept = _with_prototype(np.bincount(cluster, minlength=len(centroids)))
         inside = kept[cluster]
         position = np.cumsum(kept) - 1
-        quantiles = fit_normalizer(distance[inside], position[cluster[inside]], int(kept.sum()), normalize)
-        return cls(
-            centroids=centroids[torch.from_numpy(kept)],
-            quantiles=quantiles,
-            davies_bouldin=index,
-            outliers=int(np.sum(~inside)),
-        )
+        centroids = centroids[torch.from_numpy(kept)]
+        cluster, distance = position[cluster[inside]], distance[inside]
+        near = rounding_of(centroids, points.rounding)
+        distance[distance <= near[cluster]] = 0
+        near = np.maximum(near, ROUNDING * distance.max())
+        quantiles = fit_normalizer(distance, cluster, len(centroids), normalize, near)
+        return cls(centroids=centroids, quantiles=quantiles, davies_bouldin=index, outliers=int(np.sum(~inside)))
+
+    def score(
+        self, points: Points, labels: Labels
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], int]:
+        """Cluster, distance and difficulty of each point, and how many are outside the range of their cluster.
+
+        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``; difficulty, float32, shape ``(N,)``; and
+            their number.
+        """
+        cluster, distance = self.nearest(points, labels)
+        near = rounding_of(self.centroids, points.rounding)
+        distance[distance <= near[cluster]] = 0
+        return cluster, distance, *self.place(distance, cluster, near)
+
+    def place(
+        self, measured: NDArray[np.float32], cluster: NDArray[np.int32], near: NDArray[np.float32] | float = 0.0
+    ) -> tuple[NDArray[np.float32], int]:
+        """Difficulty of each row, and how many are outside the range of their cluster.
+
+        Args:
+            measured: Of each row, what ``quantiles`` are of. Shape ``(N,)``.
+            cluster: Cluster of each row, shape ``(N,)``.
+            near: Differences of equal rows in each cluster, shape ``(K,)``. Default none but those of float32.
+
+        Returns:
+            Difficulty, float32, shape ``(N,)``; and their number.
+        """
+        near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
+        beyond = count_outside(measured, cluster, self.quantiles, near)
+        return difficulty_of(measured, cluster, self.quantiles, near), beyond
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Nearest prototype of each point (of its class, if there are classes) and the distance to it.

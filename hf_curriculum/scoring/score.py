@@ -1,15 +1,17 @@
 """add_difficulty: embed, cluster, normalise, in a row."""
 
+import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import reprlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_curriculum._version import __version__
 from hf_curriculum.data import (
     CLUSTER,
     DIFFICULTY,
@@ -18,20 +20,25 @@ from hf_curriculum.data import (
     SUGGESTED_LABEL,
     add_columns,
     as_dataset,
+    encoder_fields,
     fit_split,
     provenance,
     read_embeddings,
     read_labels,
     rejoined,
+    require_own,
     score_features,
     splits_of,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
+from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_draws, first_of_equals
+from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_classes, require_seen
-from hf_curriculum.scoring.scorer_config import plain_index
 
 logger = logging.getLogger(__name__)
+_MANY = 0.05  # of the first draws
+_WRITTEN = (CLUSTER, DISTANCE, DIFFICULTY)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
 
 
@@ -45,6 +52,7 @@ def add_difficulty(
     normalize: str | None = "minmax",
     seed: int = 42,
     measure: str = "distance",
+    duplicates: str = "keep",
     scorer: DifficultyScorer | None = None,
     embedding_column: str = EMBEDDING,
     **embedding_options: Any,
@@ -66,6 +74,9 @@ def add_difficulty(
         seed: Seed of k-means. Default 42.
         measure: ``"distance"`` (default, the paper) or ``"margin"``, for labels that may be wrong: how near a row is
             to another class in comparison with its own, see :class:`DifficultyScorer`. Needs ``label_column``.
+        duplicates: Rows whose embeddings are equal up to rounding are counted. ``"keep"`` (default) scores them as all
+            others; of many copies the prototype is soon one of them, and they are the easiest rows. ``"first"`` lets
+            the first of each stand for them, in the fit too: the others get null, and so join after the warm-up.
         scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
             fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize``,
             ``seed`` and ``measure``.
@@ -75,13 +86,14 @@ def add_difficulty(
     Returns:
         The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
         ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]), null in rows without an
-        embedding or a label. With ``measure="margin"`` also ``suggested_label``, the class that fits best: where it is
+        embedding or a label, and in copies with ``duplicates="first"``. With ``measure="margin"`` also ``suggested_label``, the class that fits best: where it is
         another than the row's own, the label looks wrong.
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
-        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, or embeddings
-            or labels that a fitted ``scorer`` does not know.
+        ValueError: For an empty dataset, a missing column, an unknown model, more clusters than rows, columns of
+            these names that this library did not write, or embeddings or labels that a fitted ``scorer`` does not
+            know.
 
     Example:
         >>> from datasets import Dataset
@@ -89,6 +101,9 @@ def add_difficulty(
         >>> add_difficulty(dataset, n_clusters=2).column_names
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
+    _check_options(embedding_options)
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates must be one of {list(DUPLICATES)}, got {duplicates!r}.")
     if scorer is None:
         scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
     elif (n_clusters, cluster_range, normalize, seed, measure) != (None, None, "minmax", 42, "distance"):
@@ -99,22 +114,34 @@ def add_difficulty(
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
     _check_rows(splits, labels, scorer)
+    _check_columns(splits, embedding_column, embed=model_id is not None, measure=scorer.measure)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     rows = {name: _Rows.of(split, embedding_column, labels[name]) for name, split in splits.items()}
+    first = {name: first_of_equals(of.points) for name, of in rows.items()}
+    is_copy = {name: found != np.arange(found.size) for name, found in first.items()}
+    if duplicates == "first":
+        rows = {name: of.select(~is_copy[name]) for name, of in rows.items()}
     reference = fit_split(splits)
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
         _check_encoder(scorer.trained_on_, encoder)
     else:
         scorer.fit(rows[reference].points, rows[reference].labels, encoder)
-    scored = {}
-    for name, split in splits.items():
-        scores = scorer.score(rows[name].points, rows[name].labels)
-        scored[name] = _add_scores(split, scorer, scores, rows[name], embedding_column, label_column)
+    scores = {name: scorer.score(of.points, of.labels) for name, of in rows.items()}
+    record = scorer.record(encoder, label_column) | {
+        "duplicates": duplicates,
+        "copies": _count_copies(is_copy, None if duplicates == "first" else scores[reference].difficulty, reference),
+    }
+    if scorer.measure == "margin":
+        record["doubtful_labels"] = _count_doubtful(scores, rows)
+    scored = {
+        name: _add_scores(split, record | {"embedding": provenance(split, embedding_column)}, scores[name], rows[name])
+        for name, split in splits.items()
+    }
     return rejoined(scored, dataset)
 
 
@@ -151,6 +178,64 @@ class _Rows:
                 raise ValueError(f"No row has both an embedding (column {embedding_column!r}) and a label.")
         return cls(points, np.ma.getdata(labels)[present], present)
 
+    def select(self, chosen: np.ndarray) -> "_Rows":
+        """Some of them, by a mask."""
+        present = self.present.copy()
+        present[present] = chosen
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, points=self.points.select(np.flatnonzero(chosen)), labels=labels, present=present)
+
+
+def _count_copies(is_copy: dict[str, np.ndarray], difficulty: np.ndarray | None, reference: str) -> int:
+    """Say how many rows equal an earlier one, and whether they are many of the first that are trained on."""
+    copies, rows = sum(int(mask.sum()) for mask in is_copy.values()), sum(mask.size for mask in is_copy.values())
+    if copies:
+        logger.info("%d of %d rows have the embedding of an earlier row.", copies, rows)
+    if copies and difficulty is not None:
+        share = first_draws(difficulty)[is_copy[reference]].sum()
+        if share > _MANY:
+            logger.warning(
+                "%d of %d rows have the embedding of an earlier row, and would be %.0f %% of the first draws of a "
+                'curriculum (effective fraction %s). Pass duplicates="first" to let one of each stand for them.',
+                is_copy[reference].sum(),
+                is_copy[reference].size,
+                100 * share,
+                FIRST_FRACTION,
+            )
+    return copies
+
+
+def _count_doubtful(scores: dict[str, Scores], rows: dict[str, _Rows]) -> int:
+    """Say how many labels look wrong."""
+    nearer, doubtful, total = 0, 0, 0
+    for name, found in scores.items():
+        labels = rows[name].labels
+        assert labels is not None and found.suggested_label is not None and found.margin is not None
+        nearer += int(np.sum(found.suggested_label != labels))
+        doubtful += int(looks_wrong(found.margin, labels, found.suggested_label).sum())
+        total += labels.size
+    logger.info(
+        "About %d of %d labels look wrong, an estimate; %d rows fit another class at least a little better (column "
+        "suggested_label). Look at sort('difficulty', reverse=True) first.",
+        doubtful,
+        total,
+        nearer,
+    )
+    return doubtful
+
+
+def _check_options(given: Collection[str]) -> None:
+    """Raise if an option is none of ours; before anything is done, and with the one that was meant."""
+    own, embedding = (inspect.signature(function).parameters for function in (add_difficulty, add_embeddings))
+    known = (own.keys() | embedding.keys()) - {"dataset", "output_column", "embedding_options"}
+    for name in given:
+        if name == "output_column":
+            raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
+
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
     """Raise if the rows cannot be fitted or scored, before any is embedded."""
@@ -168,14 +253,29 @@ def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: Diff
             require_seen(values, fitted)
 
 
+def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: bool, measure: str) -> None:
+    """Raise if what will be written takes the place of what the user has."""
+    written = [*_WRITTEN, *([SUGGESTED_LABEL] if measure == "margin" else [])]
+    if embedding_column in written:
+        raise ValueError(f"embedding_column={embedding_column!r} is a column of scores; name another one.")
+    for split in splits.values():
+        require_own(split, written)
+        if embed:
+            require_own(split, [embedding_column], ", or pass another embedding_column")
+
+
 def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
     """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
-    if not trained_on or not encoder:
+    fitted = encoder_fields(trained_on)
+    if not fitted or not encoder:
         return
+    names = (fitted.keys() | encoder.keys()) - _NOT_THE_ENCODER
+    if fitted.get("weights") and encoder.get("weights"):
+        names -= {"model_id"}  # of a local model its folder, which may move
     differing = [
-        f"{name} was {trained_on.get(name)!r} and is {encoder.get(name)!r}"
-        for name in sorted((trained_on.keys() | encoder.keys()) - _NOT_THE_ENCODER)
-        if trained_on.get(name) != encoder.get(name)
+        f"{name} was {reprlib.repr(fitted.get(name))} and is {reprlib.repr(encoder.get(name))}"
+        for name in sorted(names)
+        if fitted.get(name) != encoder.get(name)
     ]
     if differing:
         raise ValueError(
@@ -184,42 +284,14 @@ def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -
         )
 
 
-def _add_scores(
-    dataset: Dataset,
-    scorer: DifficultyScorer,
-    scores: Scores,
-    rows: _Rows,
-    embedding_column: str,
-    label_column: str | None,
-) -> Dataset:
-    record = {
-        "embedding": provenance(dataset, embedding_column),
-        "n_clusters": scorer.n_clusters_,
-        "chosen_by": scorer.chosen_by_,
-        "options": {"n_clusters": scorer.n_clusters, "cluster_range": scorer.cluster_range},
-        "outliers": scorer.outliers_,
-        "davies_bouldin": plain_index(scorer.davies_bouldin_),
-        "davies_bouldin_curve": {str(k): plain_index(index) for k, index in scorer.davies_bouldin_curve_.items()},
-        "label_column": label_column,
-        "normalize": scorer.normalize,
-        "standardize": scorer.standardize,
-        "l2_normalize": scorer.l2_normalize,
-        "seed": scorer.seed,
-        "repeats": scorer.repeats,
-        "measure": scorer.measure,
-        "clusterer": None if scorer.clusterer is None else repr(scorer.clusterer),
-        "version": __version__,
-    }
+def _add_scores(dataset: Dataset, record: dict[str, Any], scores: Scores, rows: _Rows) -> Dataset:
     values = {CLUSTER: scores.cluster, DISTANCE: scores.distance, DIFFICULTY: scores.difficulty}
-    features = {}
-    if scores.suggested_label is not None and label_column is not None:
-        doubtful = int(np.sum(scores.suggested_label != rows.labels))
-        logger.info("%d of %d rows fit another class better: see suggested_label.", doubtful, len(rows.points))
-        record["doubtful_labels"] = doubtful
+    features: dict[str, Any] = dict(score_features(record))
+    if scores.suggested_label is not None:
         values[SUGGESTED_LABEL] = scores.suggested_label
-        features[SUGGESTED_LABEL] = dataset.features[label_column]
+        features[SUGGESTED_LABEL] = dataset.features[record["label_column"]]
     columns = {name: _with_nulls(given, rows.present) for name, given in values.items()}
-    return add_columns(dataset, columns, score_features(record) | features)
+    return add_columns(dataset, columns, features)
 
 
 def _with_nulls(values: np.ndarray, present: np.ndarray) -> pa.Array:

@@ -7,21 +7,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Features
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, EMBEDDING, SUGGESTED_LABEL, require_finite
+from hf_curriculum._version import __version__
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    EMBEDDING,
+    SUGGESTED_LABEL,
+    difficulty_quantiles,
+    require_finite,
+    score_features,
+    without_folders,
+)
 from hf_curriculum.scoring.choice import choose_k, find_k
-from hf_curriculum.scoring.difficulty import NORMALIZATIONS, count_outside, difficulty_of
+from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 from hf_curriculum.scoring.kmeans import kmeans
 from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Prototypes
-from hf_curriculum.scoring.scorer_config import MEASURES
+from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
+_SAMPLE = 1 << 16  # rows whose difficulties say how all are distributed
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,9 @@ class Scores:
         outside: Rows whose distance (with ``measure="margin"``, margin) is outside the range that their cluster had in
             ``fit``, and so clipped.
         suggested_label: With ``measure="margin"``, the class of the nearest of all prototypes, shape ``(N,)``: where
-            it is not the row's own, the label looks wrong. ``None`` with ``"distance"``.
+            it is not the row's own, the label may be wrong. ``None`` with ``"distance"``.
+        margin: With ``measure="margin"``, ``own / (own + other)`` of the two distances, float32, shape ``(N,)``; above
+            0.5 another class is nearer. ``None`` with ``"distance"``.
     """
 
     cluster: NDArray[np.int32]
@@ -43,6 +58,7 @@ class Scores:
     difficulty: NDArray[np.float32]
     outside: int
     suggested_label: NDArray[Any] | None = None
+    margin: NDArray[np.float32] | None = None
 
 
 class DifficultyScorer(Shareable):
@@ -169,7 +185,8 @@ class DifficultyScorer(Shareable):
             ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
             ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
             mean over the classes; ``None`` for one cluster), ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels) and ``chosen_by_`` (where ``n_clusters_`` comes from, in words).
+            with labels) and ``chosen_by_`` (where ``n_clusters_`` comes from, in words). ``quantiles_`` say how
+            difficulties are distributed, which a curriculum on a stream needs.
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
@@ -204,6 +221,9 @@ class DifficultyScorer(Shareable):
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         self.chosen_by_: str | None = _reason(reasons)
         logger.info("%d clusters: %s.", self.n_clusters_, self.chosen_by_)
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        sample = self._scores(points.select(some), None if classes is None else classes[some])
+        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
         return self
@@ -230,28 +250,45 @@ class DifficultyScorer(Shareable):
             )
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
-        points = points.inside(self.space_)
+        return self._scores(points.inside(self.space_), classes)
+
+    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
         first, *others = self.prototypes_
         suggested: NDArray[Any] | None = None
+        margin: NDArray[np.float32] | None = None
         if self.measure == "margin":
             assert classes is not None and first.labels is not None
             stands = standing(first, points, classes)
-            cluster, distance, measured = stands.cluster, stands.distance, stands.margin
-            suggested = first.labels[np.where(measured > 0.5, stands.other, cluster)]
+            cluster, distance, margin = stands.cluster, stands.distance, stands.margin
+            difficulty, beyond = first.place(margin, cluster)
+            suggested = first.labels[np.where(margin > 0.5, stands.other, cluster)]
         else:
-            cluster, distance = first.nearest(points, classes)
-            measured = distance
-        beyond = count_outside(measured, cluster, first.quantiles)
+            cluster, distance, difficulty, beyond = first.score(points, classes)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        difficulty = difficulty_of(measured, cluster, first.quantiles)
         for prototypes in others:
-            near, far = prototypes.nearest(points, classes)
-            difficulty += difficulty_of(far, near, prototypes.quantiles)
+            difficulty += prototypes.score(points, classes)[2]
         difficulty /= np.float32(len(self.prototypes_))
-        return Scores(
-            cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond, suggested_label=suggested
-        )
+        if self.measure == "distance":
+            distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
+        return Scores(cluster, distance, difficulty, beyond, suggested, margin)
+
+    def _in_unit_of_embeddings(
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
+        if self.standardize or self.l2_normalize:
+            return distance, difficulty
+        unit = np.float32(self.space_.scale[0])
+        with np.errstate(over="ignore"):
+            distance = distance * unit
+            difficulty = difficulty * unit if self.normalize is None else difficulty
+        if not np.isfinite(distance).all():
+            raise ValueError(
+                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                "hold. Scale the embeddings down, or pass standardize=True."
+            )
+        return distance, difficulty
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -284,16 +321,63 @@ class DifficultyScorer(Shareable):
                     column[i] = value
         return {name: column[0] for name, column in columns.items()} if single else columns
 
+    def record(self, embedding: Mapping[str, Any], label_column: str | None = None) -> dict[str, Any]:
+        """How it scores: the provenance of a difficulty column.
+
+        Args:
+            embedding: Provenance of the embeddings; empty where it is not known.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The record, see :func:`hf_curriculum.provenance`.
+        """
+        self._require_fitted()
+        return {
+            "embedding": dict(embedding),
+            "measure": self.measure,
+            "n_clusters": self.n_clusters_,
+            "chosen_by": self.chosen_by_,
+            "options": {"n_clusters": self.n_clusters, "cluster_range": self.cluster_range},
+            "outliers": self.outliers_,
+            "davies_bouldin": plain_index(self.davies_bouldin_),
+            "davies_bouldin_curve": {str(k): plain_index(index) for k, index in self.davies_bouldin_curve_.items()},
+            "label_column": label_column,
+            "normalize": self.normalize,
+            "standardize": self.standardize,
+            "l2_normalize": self.l2_normalize,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "clusterer": None if self.clusterer is None else without_folders(repr(self.clusterer)),
+            "quantiles": self.quantiles_,
+            "version": __version__,
+        }
+
+    def features(self, features: Features, label_column: str | None = None) -> Features:
+        """Features for ``stream.map(scorer, batched=True, features=...)``, with provenance.
+
+        Args:
+            features: Those of the stream.
+            label_column: Column of the classes, if the scorer was fitted with labels.
+
+        Returns:
+            The same, and those of the scores.
+        """
+        scores: dict[str, Any] = dict(score_features(self.record(self.trained_on_ or {}, label_column)))
+        if self.measure == "margin":
+            scores[SUGGESTED_LABEL] = features[label_column]
+        return Features({**features, **scores})
+
     def _stored(self) -> StoredScorer:
         self._require_fitted()
         return StoredScorer(
             options={name: getattr(self, name) for name in OPTIONS},
-            clusterer=None if self.clusterer is None else repr(self.clusterer),
+            clusterer=None if self.clusterer is None else without_folders(repr(self.clusterer)),
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
             chosen_by=self.chosen_by_,
             trained_on=self.trained_on_,
+            difficulty_quantiles=self.quantiles_,
         )
 
     @classmethod
@@ -304,6 +388,7 @@ class DifficultyScorer(Shareable):
         scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
         scorer.chosen_by_ = stored.chosen_by
         scorer.trained_on_ = stored.trained_on
+        scorer.quantiles_ = stored.difficulty_quantiles
         return scorer
 
     @property

@@ -17,6 +17,7 @@ MEASURES = {"distance": 1, "margin": 2}
 """What a difficulty is made of, and the lowest ``format_version`` whose readers know it."""
 FORMAT_VERSION = max(MEASURES.values())
 AGAIN = "Download it again, or save the scorer again."
+_DEEPEST = 32  # objects in objects of trained_on
 _LIMIT = 16 * 2**20  # bytes of JSON: a million labels fit, and what it is parsed to fits in memory
 
 
@@ -165,6 +166,27 @@ def _is_labels(value: object) -> bool:
     return len(kinds) == 1 and kinds <= {str, int, bool}
 
 
+def _is_ascending(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all((_is_integer(one) or isinstance(one, float)) and 0 <= one <= sys.float_info.max for one in value)
+        and sorted(value) == value
+    )
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether what JSON holds can be written again, which takes more of the stack than to read it."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
+    return not level
+
+
+def _parts(whole: Any) -> list[Any]:
+    return list(whole.values()) if isinstance(whole, dict) else whole
+
+
 def _or_null(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or is_right(value)
 
@@ -173,7 +195,7 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
-_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None}
+_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None, "difficulty_quantiles_": None}
 """Fields that their files lack."""
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_a(str), "a string"),
@@ -199,5 +221,9 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),
     "chosen_by_": (_or_null(_is_a(str)), "a string or null"),
     "centroid_labels_": (_or_null(_is_labels), "a list of strings, integers or booleans, or null"),
-    "trained_on": (_or_null(_is_a(dict)), "an object or null"),
+    "trained_on": (
+        _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
+        f"an object that nests at most {_DEEPEST} deep, or null",
+    ),
+    "difficulty_quantiles_": (_or_null(_is_ascending), "a list of two or more ascending numbers, 0 or more, or null"),
 }

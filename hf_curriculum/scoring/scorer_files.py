@@ -1,6 +1,7 @@
 """A fitted scorer as two files: its arrays in safetensors, the rest in JSON; no pickle is written or read."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hf_curriculum._version import __version__
+from hf_curriculum.data import require_name
 from hf_curriculum.files import appears_whole
 from hf_curriculum.scoring.difficulty import KNOTS
 from hf_curriculum.scoring.points import Space
@@ -39,6 +41,7 @@ class StoredScorer:
         davies_bouldin_curve: Index by number of clusters.
         chosen_by: Where the number of clusters comes from, in words; ``None`` where that is not known.
         trained_on: Where the embeddings came from; ``None`` where that is not known.
+        difficulty_quantiles: How the difficulties of its rows are distributed; ``None`` in older files.
     """
 
     options: dict[str, Any]
@@ -48,6 +51,7 @@ class StoredScorer:
     davies_bouldin_curve: dict[int, float]
     chosen_by: str | None
     trained_on: dict[str, Any] | None
+    difficulty_quantiles: list[float] | None
 
 
 def write(folder: Path, stored: StoredScorer) -> None:
@@ -108,8 +112,10 @@ def locate(source: str | Path, **options: Any) -> Path:
 
     Raises:
         FileNotFoundError: If there is no such folder, and no such repository can be had.
+        ValueError: If it can be the name of neither.
     """
-    if Path(source).is_dir():
+    require_name(str(source), "The name of the scorer")
+    if os.path.isdir(source):  # unlike Path, it bears any name
         return Path(source)
     try:
         return Path(snapshot_download(str(source), allow_patterns=[CONFIG, TENSORS], **options))
@@ -147,6 +153,7 @@ def config_of(stored: StoredScorer) -> dict[str, Any]:
             "sizes": [len(prototypes.centroids) for prototypes in stored.prototypes],
             "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
             "trained_on": stored.trained_on,
+            "difficulty_quantiles_": stored.difficulty_quantiles,
         }
     )
 
@@ -187,6 +194,7 @@ def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
         davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
         chosen_by=config["chosen_by_"],
         trained_on=config["trained_on"],
+        difficulty_quantiles=config["difficulty_quantiles_"],
     )
 
 

@@ -92,7 +92,7 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
     index, outliers, repeats = record.get("davies_bouldin"), record.get("outliers"), record.get("repeats", 1)
     facts = {
         "Rows": ", ".join(f"{len(split):,} ({name})" for name, split in splits.items()),
-        "Encoder": encoder.get("model_id"),
+        "Encoder": _encoder_name(encoder),
         "Its revision": encoder.get("revision"),
         "Input column": encoder.get("input_column"),
         "Pooling": encoder.get("pooling"),
@@ -110,6 +110,12 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "hf-curriculum": record.get("version"),
     }
     return [[name, _inline(value)] for name, value in facts.items() if value not in (None, "")]
+
+
+def _encoder_name(encoder: Mapping[str, Any]) -> str | None:
+    """Its id; of a local one the name of its folder and the hash by which its owner knows it."""
+    name = encoder.get("model_id")
+    return f"{name}, a local folder, weights {encoder.get('weights')}" if encoder.get("local") else name
 
 
 def _choice(record: Mapping[str, Any]) -> str | None:
@@ -133,12 +139,14 @@ def _call(record: Mapping[str, Any]) -> str:
     has_name = "pooling" in encoder or str(model).startswith(
         "builtin/"
     )  # else a module or function, known by its name
-    settings = {**record, **part(record, "options")}
+    settings = {**record, "cluster_range": None, **part(record, "options")}
     if settings.get("cluster_range"):
         settings["cluster_range"] = tuple(settings["cluster_range"])
     scorer = _differing(settings, _OPTIONS | _SCORER_ONLY)
-    comments = {} if has_name or not model else {"model": model}
-    arguments = ["dataset", *([_literal(model) if has_name else "model"] if model else [])]
+    is_local = bool(encoder.get("local"))
+    comments = {"model": _encoder_name(encoder)} if model and (is_local or not has_name) else {}
+    named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
+    arguments = ["dataset", *([named] if model else [])]
     options = _literals(_encoder_options(encoder)) | _literals(_differing(settings, {"label_column": None}))
     lines = []
     if record.get("clusterer"):

@@ -12,7 +12,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, fit_split, require_column, splits_of
+from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, fit_split, require_column, require_name, splits_of
 from hf_curriculum.sharing.card_merge import guess_tasks, merge_card
 from hf_curriculum.sharing.card_section import card_section
 from hf_curriculum.sharing.hub_errors import explained, repeated
@@ -68,6 +68,7 @@ def push_scored(
         ConnectionError: If the Hub cannot be reached, or fails. A message that says that the data is pushed and
             its card is not means what it says: the card is as it was.
     """
+    require_name(repo_id, "repo_id")
     validate_repo_id(repo_id)
     splits = splits_of(dataset)
     if isinstance(dataset, Dataset):
@@ -103,7 +104,7 @@ def push_scored(
     )
     again = "Call push_scored again: what is uploaded already is not sent twice."
     with explained(f"The data was not pushed to {repo_id!r}", token, again):
-        pushed = repeated(push, create_pr)
+        pushed = _of_one_kind(partial(repeated, push, create_pr), repo_id)
     branch = pushed.pr_revision or revision
     where = f" with revision={branch!r}" if pushed.pr_revision else ""
     again = f"Call push_scored again{where}: only the card is sent then."
@@ -111,6 +112,20 @@ def push_scored(
         opens = create_pr and pushed.pr_revision is None  # data that is there already opens no pull request
         card = repeated(partial(_commit_card, api, repo_id, branch, edit, pictures, opens), opens)
     return pushed.pr_url or card.pr_url or card.commit_url
+
+
+def _of_one_kind(push: Callable[[], CommitInfo], repo_id: str) -> CommitInfo:
+    """Push the data, or say what to do if the repository has splits with other features: our records are a part."""
+    try:
+        return push()
+    except ValueError as error:
+        if "features of the existing splits" not in str(error):
+            raise
+        raise ValueError(
+            f"{repo_id!r} has splits that were scored otherwise, or have other columns: the data was not pushed. "
+            "Score the splits together, as a DatasetDict, or this one by the scorer of the others (scorer=...); or "
+            "push it under another config_name."
+        ) from error
 
 
 def _commit_card(

@@ -10,6 +10,7 @@ from .schedule import effective_fraction as effective_fraction
 from .schedule import planned_curve as planned_curve
 from .schedule import row_weights as row_weights
 from .schedule import solve_temperature as solve_temperature
+from .stream import curriculum_stream as curriculum_stream
 from .temperature import TemperatureSolver as TemperatureSolver
 from .trainer import CurriculumMixin as CurriculumMixin
 from .trainer import CurriculumSeq2SeqTrainer as CurriculumSeq2SeqTrainer

@@ -19,8 +19,19 @@ def ordered(difficulty: NDArray[Number], order: str) -> NDArray[Number]:
 
     Returns:
         Numbers from 0 up, low = drawn first; of the type of ``difficulty``, shape ``(N,)``.
+
+    Raises:
+        ValueError: If their range is more than the type can hold.
     """
-    return difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
+    with np.errstate(over="ignore"):
+        shifted = difficulty - difficulty.min() if order == "easy_first" else difficulty.max() - difficulty
+    if not np.isfinite(shifted.max()):
+        low, high = int(difficulty.argmin()), int(difficulty.argmax())
+        raise ValueError(
+            f"difficulty goes from {difficulty[low]:g} in row {low} to {difficulty[high]:g} in row {high}, farther "
+            f"than {difficulty.dtype} can tell. Scale it down."
+        )
+    return shifted + 0  # 0, not -0, whose bits are not in the order of the numbers
 
 
 def rank_rows(scores: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.integer[Any]]]:
@@ -64,10 +75,14 @@ def rank_bins(n: int, per_fold: int = 64) -> NDArray[np.int64]:
 
 
 def difficulty_bins(ranked: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Edges of :func:`rank_bins`, and a cut at each of the 256 widest gaps, so that no bin bridges two clumps.
+    """Edges of :func:`rank_bins`, and further cuts where a bin would not be narrow.
+
+    There is a cut at each of the 256 widest gaps, so that no bin bridges two clumps; one behind the rows that tie for
+    the lowest difficulty, which alone count at the lowest temperatures; and inside bins that span a factor of more
+    than 1.15, at each eighth of an octave.
 
     Args:
-        ranked: Difficulties in ascending order. Shape ``(N,)``.
+        ranked: Difficulties in ascending order, from 0. Shape ``(N,)``.
 
     Returns:
         Increasing ranks from 0 to ``N``, int64.
@@ -77,4 +92,18 @@ def difficulty_bins(ranked: NDArray[np.floating]) -> NDArray[np.int64]:
     wider = np.flatnonzero(gaps > least)
     # Of gaps that tie the first are taken: argpartition's choice, and so the draws, would depend on the processor.
     widest = np.concatenate([wider, np.flatnonzero(gaps == least)[: 256 - wider.size]])
-    return np.union1d(rank_bins(ranked.size), widest + 1)
+    tied = int(np.searchsorted(ranked, ranked[0], side="right"))
+    edges = np.union1d(rank_bins(ranked.size), np.append(widest + 1, tied))
+    starts, stops = edges[:-1], edges[1:]
+    wide = (ranked[starts] > 0) & (ranked[stops - 1].astype(np.float64) / 1.15 > ranked[starts])
+    cuts = [start + 1 + np.flatnonzero(np.diff(_eighths(ranked[start:stop]))) for start, stop in _pairs(edges, wide)]
+    return np.union1d(edges, np.concatenate(cuts)) if cuts else edges
+
+
+def _pairs(edges: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    return list(zip(edges[:-1][chosen].tolist(), edges[1:][chosen].tolist(), strict=True))
+
+
+def _eighths(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The eighth of an octave that each of these positive numbers is in."""
+    return np.floor(8 * np.log2(values.astype(np.float64)))

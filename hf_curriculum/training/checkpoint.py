@@ -1,36 +1,139 @@
-"""The weights of a checkpoint, under whatever names they were saved."""
+"""Which checkpoints are whole: a process may have been killed while it wrote the last one."""
 
-from transformers import PreTrainedModel
+import json
+import logging
+import re
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from safetensors import SafetensorError, safe_open
+from transformers import TrainerState
+
+logger = logging.getLogger(__name__)
+_STATE = "trainer_state.json"
+_PICKLED = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "pytorch_model*.bin", "adapter_model.bin")
 
 
-def renames_weights(model: object) -> bool:
-    """Whether ``save_pretrained`` saves weights of this model under other names than it has: those of the Hub."""
-    try:
-        from transformers.conversion_mapping import get_model_conversion_mapping
-    except ImportError:  # transformers 4
-        return False
-    with_adapters = getattr(model, "_hf_peft_config_loaded", False)  # these alone are saved
-    if with_adapters or not isinstance(model, PreTrainedModel):
-        return False
-    return bool(get_model_conversion_mapping(model, add_legacy=False))
+def newest_whole(folder: str) -> str | None:
+    """The newest checkpoint of an output folder from which a run can go on; ``None`` if it has no checkpoint at all.
 
-
-def load_weights(model: PreTrainedModel, checkpoint: str) -> None:
-    """Give ``model`` all weights of a checkpoint; ``from_pretrained`` knows their names.
+    A warning names those that were passed over.
 
     Args:
-        model: Gets them.
-        checkpoint: Its folder.
+        folder: The output folder.
+
+    Returns:
+        The checkpoint's folder.
 
     Raises:
-        TypeError: If the class of the model takes more than the config: ``from_pretrained`` cannot make another one.
-        RuntimeError: If the weights have other shapes.
+        ValueError: If no checkpoint is whole; what is wrong with each is said.
     """
-    try:
-        saved = type(model).from_pretrained(checkpoint)
-    except TypeError as error:
-        raise TypeError(
-            f"Some weights in {checkpoint} have other names than in the model. To read them, {type(model).__name__} "
-            f"is made from its config alone, which fails: {error}. Give the constructor's other arguments defaults."
-        ) from error
-    model.load_state_dict(saved.state_dict())
+    steps = {
+        int(match[1]): path
+        for path in Path(folder).glob("checkpoint-*")
+        if path.is_dir() and (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    }
+    faults: list[str] = []
+    for _, path in sorted(steps.items(), reverse=True):
+        if (fault := find_damage(path)) is None:
+            if faults:
+                logger.warning("%s. The run goes on from %s.", "; ".join(faults), path)
+            return str(path)
+        faults.append(fault)
+    if faults:
+        raise ValueError(
+            f"No checkpoint in {folder} is whole: {'; '.join(faults)}. Train without resume_from_checkpoint."
+        )
+    return None
+
+
+def check_whole(checkpoint: str) -> None:
+    """Raise unless a run can go on from this checkpoint.
+
+    Raises:
+        ValueError: If a file is missing or cut off; it is named.
+    """
+    if Path(checkpoint).is_dir() and (fault := find_damage(Path(checkpoint))):
+        raise ValueError(f"{fault}. Resume from another checkpoint; True takes the newest whole one.")
+
+
+def restore_best(state: TrainerState, folder: str) -> None:
+    """Find the best checkpoint of a resumed run again, in ``folder`` if that has moved; if it is gone, forget it.
+
+    The best of the steps to come is then the best: ``Trainer`` would go on comparing with the one that is gone.
+
+    Args:
+        state: Of the run; changed in place.
+        folder: Its output folder.
+    """
+    if state.best_metric is None:
+        return
+    names = [Path(state.best_model_checkpoint)] if state.best_model_checkpoint else []
+    names += [Path(folder, names[0].name if names else f"checkpoint-{state.best_global_step}")]
+    whole = [path for path in names if path.is_dir() and find_damage(path) is None]
+    if not whole:
+        logger.warning(
+            "The best checkpoint so far, %s, is gone or damaged: the best from step %d on will be loaded at the end.",
+            names[0],
+            state.global_step,
+        )
+        state.best_metric = state.best_global_step = None
+    state.best_model_checkpoint = str(whole[0]) if whole else None
+
+
+def check_best(checkpoint: str) -> None:
+    """Raise unless the best checkpoint of a training that has ended can be loaded.
+
+    Raises:
+        RuntimeError: If it is gone, or a file is missing or cut off.
+    """
+    path = Path(checkpoint)
+    if fault := find_damage(path) if path.is_dir() else f"{path} is gone":
+        raise RuntimeError(
+            f"The best model of the training cannot be loaded: {fault}. The model has the weights of the last step, "
+            "which trainer.save_model() saves."
+        )
+
+
+def forget_whole(checkpoint: Path) -> None:
+    """Before a checkpoint is written anew: its last file no longer says that the others are whole."""
+    (checkpoint / _STATE).unlink(missing_ok=True)
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint: the file, and why no run can go on from it; ``None`` if it is whole.
+
+    ``Trainer`` writes the state last, so where it is whole, the others were written too; they may have been lost or
+    cut off later, by a full disk or a loss of power.
+    """
+    names = {path.name for path in checkpoint.iterdir()}
+    if _STATE not in names:
+        return f"{checkpoint} was not written to its end: it has no {_STATE}"
+    weights = re.compile(r"(pytorch_)?model.*|adapter_model\..*")
+    if not any(weights.fullmatch(path.name) or path.is_dir() for path in checkpoint.iterdir()):
+        return f"{checkpoint} has no weights"
+    elsewhere = any(name.startswith("global_step") for name in names)  # DeepSpeed
+    if "scheduler.pt" in names and not elsewhere and not any("optimizer" in name for name in names):
+        return f"{checkpoint} has no optimizer.pt"
+    if "optimizer.pt" in names and "scheduler.pt" not in names:
+        return f"{checkpoint} has no scheduler.pt"
+    for path in sorted(checkpoint.iterdir()):
+        try:
+            _open(path)
+        except (OSError, ValueError, KeyError, AttributeError, SafetensorError, BadZipFile) as error:
+            return f"{path} is damaged ({error})"
+    return None
+
+
+def _open(path: Path) -> None:
+    """Raise unless a file is there to its end; the tensors are not read."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt"):
+            pass
+    elif any(path.match(pattern) for pattern in _PICKLED):
+        ZipFile(path).close()
+    elif path.name == _STATE:
+        json.loads(path.read_text())["global_step"]
+    elif path.name.endswith(".index.json"):
+        for shard in set(json.loads(path.read_text())["weight_map"].values()):
+            (path.parent / shard).stat()

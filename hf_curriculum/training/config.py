@@ -1,11 +1,15 @@
 """How training moves from prototypes to the whole dataset."""
 
 import json
+import logging
 import math
+import operator
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, SupportsFloat
 
+logger = logging.getLogger(__name__)
 UNIFORM_FRACTION = 1 - 1 / math.e
 """Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
 SCHEDULES = ("cosine", "linear", "root", "step")
@@ -21,7 +25,8 @@ class CurriculumConfig:
         final_fraction: Effective fraction at the end of the warm-up, in ``[initial_fraction, 1 - 1/e]``.
             Default ``1 - 1/e``, the share that uniform sampling covers.
         warmup_steps: Optimiser steps until the distribution is uniform. An ``int`` counts steps; a ``float`` in
-            ``(0, 1]`` is a share of the training. Default 0.5, half of the training.
+            ``(0, 1]`` is a share of the training. So ``1`` is one step, of which a warning is logged, and ``1.0`` is
+            all of the training. Default 0.5, half of the training.
         schedule: Shape of the rise from initial to final fraction: ``"cosine"`` (default, the paper),
             ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
             the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
@@ -31,6 +36,8 @@ class CurriculumConfig:
         difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``; ``None`` with
             ``order="random"``, which reads none.
         seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
+
+    Numbers of numpy become those of Python.
 
     Raises:
         ValueError: If a value is outside its range; the message says what to pass instead.
@@ -52,6 +59,9 @@ class CurriculumConfig:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("initial_fraction", "final_fraction", "warmup_steps", "seed"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+        self._check_types()
         if not 0 < self.initial_fraction <= UNIFORM_FRACTION:
             raise ValueError(
                 f"initial_fraction must be in (0, {UNIFORM_FRACTION:.3f}], got {self.initial_fraction}. "
@@ -77,6 +87,15 @@ class CurriculumConfig:
                 f"{self.difficulty_column!r} out, or choose another order."
             )
 
+    def _check_types(self) -> None:
+        for name in ("initial_fraction", "final_fraction"):
+            if not _is(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}.")
+        if self.seed is not None and not _is(self.seed, int):
+            raise ValueError(f"seed must be an integer or None, got {self.seed!r}.")
+        if self.difficulty_column is not None and not isinstance(self.difficulty_column, str):
+            raise ValueError(f"difficulty_column must be the name of a column, got {self.difficulty_column!r}.")
+
     @staticmethod
     def _check_shape(shape: Callable[[float], float]) -> None:
         for progress in (i / 100 for i in range(101)):
@@ -89,7 +108,7 @@ class CurriculumConfig:
 
     def _check_warmup(self) -> None:
         steps = self.warmup_steps
-        if isinstance(steps, bool) or not isinstance(steps, int | float) or not steps > 0:
+        if not _is(steps, int | float) or not steps > 0:
             raise ValueError(
                 f"warmup_steps must be positive, got {steps!r}. Pass a number of optimiser steps (int) or a share of "
                 "the training (float in (0, 1]). To train without a curriculum, use Trainer."
@@ -98,6 +117,11 @@ class CurriculumConfig:
             raise ValueError(
                 f"warmup_steps={steps} is a float, so a share of the training, and must be at most 1. "
                 f"For {steps:g} optimiser steps pass an int."
+            )
+        if isinstance(steps, int) and steps == 1:
+            logger.warning(
+                "warmup_steps=1 (an int) is a warm-up of one optimiser step, after which sampling is uniform. If all "
+                "of the training is meant, pass the float 1.0."
             )
 
     def resolve_warmup(self, total_steps: int | None) -> int:
@@ -122,14 +146,22 @@ class CurriculumConfig:
         return max(1, round(self.warmup_steps * total_steps))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, ready for JSON; a schedule of your own stands as its name."""
-        values = asdict(self)
-        if callable(self.schedule):
-            values["schedule"] = getattr(self.schedule, "__qualname__", repr(self.schedule))
-        return values
+        """All fields by name, which :meth:`from_dict` takes; a schedule of your own is in it as the function it is."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to_json(self) -> str:
-        """All fields as one JSON object."""
+        """All fields as one JSON object, which :meth:`from_json` takes.
+
+        Raises:
+            ValueError: If the schedule is a function, which JSON cannot hold.
+        """
+        if callable(self.schedule):
+            name = getattr(self.schedule, "__qualname__", repr(self.schedule))
+            raise ValueError(
+                f"schedule is the function {name}, which JSON cannot hold. Keep it in code and write the rest: "
+                "replace(config, schedule='linear').to_json(), with dataclasses.replace; after from_json put it back "
+                "in the same way."
+            )
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
@@ -149,3 +181,36 @@ class CurriculumConfig:
     def from_json(cls, text: str) -> "CurriculumConfig":
         """The config that :meth:`to_json` wrote."""
         return cls.from_dict(json.loads(text))
+
+
+def require_config(config: object, name: str) -> CurriculumConfig:
+    """``config``, or the default for ``None``.
+
+    Args:
+        config: What was given.
+        name: Of the argument, for the error.
+
+    Returns:
+        The config.
+
+    Raises:
+        TypeError: If it is something else, such as a dict; the message says how to make a config of it.
+    """
+    if config is None:
+        return CurriculumConfig()
+    if not isinstance(config, CurriculumConfig):
+        remedy = "CurriculumConfig(**settings)" if isinstance(config, dict) else "CurriculumConfig(...)"
+        raise TypeError(f"{name} must be a CurriculumConfig, got {config!r}. Pass {name}={remedy}.")
+    return config
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, or of any other kind, as one of Python; all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return operator.index(value) if isinstance(value, Integral) else float(value)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is a number of this kind; a bool is none."""
+    return isinstance(value, kind) and not isinstance(value, bool)

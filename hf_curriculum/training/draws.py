@@ -66,7 +66,7 @@ class Draws:
         Returns:
             Row indices, int64, shape ``(n,)``.
         """
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             rungs = np.exp(np.floor(np.log(inverse_temperature) / _LADDER) * _LADDER)
         ranks = np.empty(inverse_temperature.size, np.int64)
         for rung in np.unique(rungs):

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
-from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
 from hf_curriculum.training.permutation import random_difficulty, walk
-from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.schedule import planned_fraction, require_vector
 
 WINDOW_STEPS = 32
 """Steps whose rows are grouped by length together."""
@@ -56,6 +56,7 @@ class CurriculumSampler(Sampler[int]):
         solver: Effective fraction as a function of the temperature, for these difficulties.
 
     Raises:
+        TypeError: If ``difficulty`` is a dataset, or not of numbers, or ``config`` no :class:`CurriculumConfig`.
         ValueError: If ``difficulty`` is empty, not finite, not 1-D or masked in all rows, a count is not positive,
             ``micro_batch_size`` does not divide ``total_batch_size``, ``lengths`` are not one a row, or
             ``total_steps`` is missing.
@@ -83,7 +84,7 @@ class CurriculumSampler(Sampler[int]):
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}.")
-        self.config = config or CurriculumConfig()
+        self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
@@ -94,6 +95,8 @@ class CurriculumSampler(Sampler[int]):
         self.lengths = None if lengths is None else self._check_lengths(lengths)
         self.steps_per_epoch = steps_per_epoch or math.ceil(self.rows / total_batch_size)
         self._next_step = 0
+        self._set_step: int | None = None  # what `set_step` has chosen for the iteration that comes
+        self._running_from: int | None = None  # what it chose for the one that runs
         self._steps_per_block = max(1, _BLOCK_DRAWS // total_batch_size)
         self._blocks: dict[int, NDArray[np.int64]] = {}
         self._windows: dict[int, NDArray[np.int64]] = {}
@@ -103,6 +106,7 @@ class CurriculumSampler(Sampler[int]):
             if difficulty is not None or rows is None:
                 raise ValueError("order='random' looks at no difficulty: pass None for it, and rows=N.")
             return Draws(random_difficulty(rows, self.seed), "easy_first")
+        require_vector(difficulty)
         if difficulty is None or rows is not None:
             raise ValueError(f"order={self.config.order!r} draws by difficulty: pass one number a row, and no rows=.")
         return Draws(difficulty, self.config.order)
@@ -143,22 +147,34 @@ class CurriculumSampler(Sampler[int]):
         return grouped[offset * self.total_batch_size : (offset + 1) * self.total_batch_size].copy()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next ``iter()`` yields."""
-        self.set_step(epoch * self.steps_per_epoch)
+        """Choose the epoch that the next ``iter()`` yields; without this call, it yields epoch 0."""
+        step = epoch * self.steps_per_epoch
+        if step != self._running_from:  # else Lightning's call, which comes once its workers have begun this epoch
+            self._next_step, self._set_step = step, None
 
     def set_step(self, step: int) -> None:
         """Choose the step at which the next ``iter()`` starts; it ends with the epoch of that step."""
-        self._next_step = step
+        self._next_step = self._set_step = step
 
     def __len__(self) -> int:
         return (self.steps_per_epoch - self._next_step % self.steps_per_epoch) * self.total_batch_size
 
     def __iter__(self) -> Iterator[int]:
-        return self._steps(self._next_step, self._next_step + len(self) // self.total_batch_size)
+        first, last = self._next_step, self._next_step + len(self) // self.total_batch_size
+        placed, self._set_step, self._next_step = self._set_step, None, 0  # of a run that follows, nothing is known
+        return self._steps(first, last, placed)
 
-    def _steps(self, first: int, last: int) -> Iterator[int]:
+    def _steps(self, first: int, last: int, placed: int | None = None) -> Iterator[int]:
         # chain hands rows on without a Python frame for each, which a generator of rows would cost.
-        return chain.from_iterable(self.indices(step).tolist() for step in range(first, last))
+        return chain.from_iterable(self._lists(first, last, placed))
+
+    def _lists(self, first: int, last: int, placed: int | None) -> Iterator[list[int]]:
+        self._running_from = placed
+        try:
+            for step in range(first, last):
+                yield self.indices(step).tolist()
+        finally:
+            self._running_from = None
 
     def _drawn(self, step: int) -> NDArray[np.int64]:
         block, offset = divmod(step, self._steps_per_block)

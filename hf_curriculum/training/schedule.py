@@ -1,10 +1,12 @@
 """From a training step to a sampling distribution: effective fraction, temperature, weights."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_curriculum.training.bins import difficulty_bins, ordered
-from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig
+from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
 from hf_curriculum.training.permutation import random_difficulty
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
 
@@ -67,7 +69,8 @@ def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArra
     Returns:
         Probabilities that sum to 1, float64, shape ``(N,)``.
     """
-    weights = np.exp(-ordered_difficulty / temperature)
+    with np.errstate(over="ignore"):  # a row infinitely many temperatures away is never drawn
+        weights = np.exp(-ordered_difficulty / temperature)
     return np.asarray(weights / weights.sum())
 
 
@@ -99,8 +102,8 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
-    scores = check_difficulty(difficulty).astype(np.float64)
-    p = row_weights(scores - scores.min(), temperature)
+    scores = ordered(check_difficulty(difficulty).astype(np.float64), "easy_first").astype(np.float64, copy=False)
+    p = row_weights(scores, temperature)
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
@@ -129,7 +132,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
-    ranked = np.sort(check_difficulty(difficulty).astype(np.float64))
+    ranked = np.sort(ordered(check_difficulty(difficulty).astype(np.float64), "easy_first"))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
@@ -153,11 +156,12 @@ def curriculum_weights(
     """
     if step < 0:
         raise ValueError(f"step counts from 0, got {step}.")
+    config = require_config(config, "config")
     scores = check_difficulty(difficulty).astype(np.float64)
     if config.order == "random":
         scores = random_difficulty(scores.size, (config.seed or 0) % 2**64).astype(np.float64)
     else:
-        scores = ordered(scores, config.order)
+        scores = ordered(scores, config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)
@@ -168,9 +172,13 @@ def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
     """The difficulties as a vector, float32 as it is, else float64; or an error that names what is wrong with them.
 
     Raises:
+        TypeError: If they are not real numbers.
         ValueError: If they are not 1-D, there are none, or one is not finite.
     """
+    require_vector(difficulty)
     scores = np.asarray(difficulty)
+    if scores.dtype.kind not in "biufO":
+        raise TypeError(f"difficulty holds {scores.dtype}, not real numbers.")
     scores = scores if scores.dtype == np.float32 else scores.astype(np.float64, copy=False)
     if scores.ndim != 1:
         raise ValueError(f"difficulty must be one number a row, shape (N,), got shape {scores.shape}.")
@@ -180,3 +188,16 @@ def check_difficulty(difficulty: ArrayLike) -> NDArray[np.floating]:
     if bad.size:
         raise ValueError(f"difficulty of row {bad[0]} is {scores[bad[0]]} ({bad.size} such rows); it must be finite.")
     return scores
+
+
+def require_vector(difficulty: object) -> None:
+    """Raise if a dataset, or the name of its column, stands in the place of the difficulties.
+
+    Raises:
+        TypeError: If it does; the message says how to take the column.
+    """
+    if isinstance(difficulty, str | Mapping) or hasattr(difficulty, "column_names"):
+        got = repr(difficulty) if isinstance(difficulty, str) else type(difficulty).__name__
+        raise TypeError(
+            f'difficulty must be one number a row, got {got}. Of a dataset, pass the column: dataset["difficulty"][:].'
+        )

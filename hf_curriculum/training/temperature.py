@@ -25,18 +25,28 @@ class TemperatureSolver:
     Attributes:
         counts: Rows that each atom stands for, float64.
         uniform: Effective fraction of uniform draws from the ranked rows.
+
+    Raises:
+        ValueError: If the difficulties differ, but by less than 1e-290.
     """
 
     def __init__(self, ranked: NDArray[np.floating], edges: NDArray[np.int64], rows: int) -> None:
-        self._values, self.counts = _atoms(ranked, edges)
-        self._rows = rows
-        self.uniform = self.fraction(math.inf)
         lowest = float(ranked[0])
         spread = float(ranked[-1]) - lowest
+        if 0 < spread < 1e-290:
+            raise ValueError(
+                f"difficulty varies by {spread:.3g} only, for which no temperature can be told. Scale it up."
+            )
+        # Numbers whose squares would leave the range of float64 are divided by a power of two, which is exact.
+        self._unit = 1.0 if spread == 0 or 1e-100 < spread < 1e100 else 2.0 ** math.frexp(spread)[1] / 2
+        self._values, self.counts = _atoms(ranked, edges, self._unit)
+        self._rows = rows
+        self.uniform = self.fraction(math.inf)
         if spread == 0:  # at any temperature sampling is uniform
             self._table = np.array([math.inf]), np.array([self.uniform])
             return
-        gap = float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest
+        gap = (float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest) / self._unit
+        spread /= self._unit
         # At gap / 50 the second lowest difficulty weighs exp(-50); at 1e4 times the spread f is uniform to 1e-9.
         log_low, log_high = math.log(max(gap / 50, np.finfo(np.float64).tiny)), math.log(spread) + math.log(1e4)
         nodes, fractions = self._tabulate(log_low, log_high)
@@ -61,7 +71,7 @@ class TemperatureSolver:
         return nodes, fractions
 
     def _fractions(self, log_temperature: FloatArray) -> FloatArray:
-        return np.array([self.fraction(math.exp(x)) for x in log_temperature])
+        return np.array([self.fraction(math.exp(x) * self._unit) for x in log_temperature])
 
     def fraction(self, temperature: float) -> float:
         """Effective fraction at a temperature in ``(0, inf]``."""
@@ -69,13 +79,18 @@ class TemperatureSolver:
 
     def log_miss(self, temperature: float) -> FloatArray:
         """Log-probability that one draw misses a given row of each atom."""
-        return log_miss(softmax(self._values, self.counts, temperature))
+        return log_miss(softmax(self._values, self.counts, temperature / self._unit))
+
+    def log_mean_weight(self, inverse_temperature: FloatArray) -> FloatArray:
+        """Logarithm of the mean of ``exp(-(d - d_min) / tau)`` over the rows, for each ``1 / tau`` in ``[0, inf)``."""
+        weights = np.exp(-np.multiply.outer(inverse_temperature, self._values))
+        return np.asarray(np.log(weights @ self.counts / self.counts.sum()))
 
     def temperature(self, fraction: ArrayLike) -> FloatArray:
         """Temperatures of these effective fractions, by the rules of :func:`solve_temperature`."""
         targets = np.asarray(fraction, dtype=np.float64)
         log_temperature, fractions = self._table
-        solved = np.exp(np.interp(targets, fractions, log_temperature))
+        solved = np.exp(np.interp(targets, fractions, log_temperature)) * self._unit
         return np.where(targets >= min(self.uniform, fractions[-1]), math.inf, solved)
 
 
@@ -90,7 +105,8 @@ def softmax(scores: FloatArray, counts: FloatArray, temperature: float) -> Float
     Returns:
         Probabilities, float64, shape ``(n,)``; times ``counts`` they sum to 1.
     """
-    weights = np.exp(-scores / temperature)
+    with np.errstate(over="ignore"):  # a row infinitely many temperatures away is never drawn
+        weights = np.exp(-scores / temperature)
     return np.asarray(weights / (counts @ weights))
 
 
@@ -100,16 +116,16 @@ def log_miss(p: FloatArray) -> FloatArray:
         return np.log1p(-np.minimum(p, 1))
 
 
-def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64], unit: float) -> tuple[FloatArray, FloatArray]:
     """Two weighted atoms a bin, inside the bin's range, with the bin's mean and variance. Scores start at 0."""
     lowest = np.float64(ranked[0])
-    low = ranked[edges[:-1]].astype(np.float64) - lowest
-    high = ranked[edges[1:] - 1].astype(np.float64) - lowest
+    low = (ranked[edges[:-1]].astype(np.float64) - lowest) / unit
+    high = (ranked[edges[1:] - 1].astype(np.float64) - lowest) / unit
     counts = np.diff(edges).astype(np.float64)
     mean, variance = np.empty_like(low), np.empty_like(low)
     for first, last in pairwise(_chunks(edges)):  # so that no copy of all rows is held
         starts = edges[first:last] - edges[first]
-        rows = ranked[edges[first] : edges[last]].astype(np.float64) - lowest
+        rows = (ranked[edges[first] : edges[last]].astype(np.float64) - lowest) / unit
         rows -= np.repeat(low[first:last], np.diff(edges[first : last + 1]))  # small beside the bin: nothing cancels
         mean[first:last] = np.add.reduceat(rows, starts) / counts[first:last]
         variance[first:last] = np.add.reduceat(rows**2, starts) / counts[first:last] - mean[first:last] ** 2
@@ -120,9 +136,10 @@ def _atoms(ranked: NDArray[np.floating], edges: NDArray[np.int64]) -> tuple[Floa
         # (mean - low) * (high - mean) keeps both in range (Bhatia and Davis 2000).
         left = np.maximum(low, mean - np.sqrt(variance))
         right = np.minimum(high, mean + variance / (mean - left))
+        flat |= ~(right > mean)  # a variance lost in rounding
         left = mean - variance / (right - mean)
         share = (right - mean) / (right - left)
-    left, right, share = np.where(flat, low, left), np.where(flat, high, right), np.where(flat, 0.5, share)
+    left, right, share = np.where(flat, mean, left), np.where(flat, mean, right), np.where(flat, 0.5, share)
     return np.concatenate([left, right]), np.concatenate([counts * share, counts * (1 - share)])
 
 

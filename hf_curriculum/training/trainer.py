@@ -5,20 +5,24 @@ import math
 import zlib
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
-from torch.utils.data import BatchSampler, Sampler
+from datasets import Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
 from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty, require_dataset
-from hf_curriculum.training.checkpoint import load_weights, renames_weights
-from hf_curriculum.training.config import CurriculumConfig
+from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
+from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.stream import require_difficulty
+from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.weights import load_weights
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
@@ -45,6 +49,10 @@ class CurriculumMixin(_Base):
     ``order="random"``; and the share of distinct rows drawn since the start of the training,
     ``curriculum/distinct_fraction`` as measured, ``curriculum/planned_distinct_fraction`` as the schedule expects it.
 
+    A stream (``datasets.IterableDataset``) is read as often as ``max_steps`` needs, and its rows are handed on as
+    often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
+    read so far, and ``curriculum/rows_read`` and ``curriculum/rows_per_row_read`` are logged too.
+
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
     curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
 
@@ -53,17 +61,20 @@ class CurriculumMixin(_Base):
         allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
 
     Attributes:
-        curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``.
+        curriculum_sampler: The :class:`CurriculumSampler` of the training; ``None`` before ``train()``, and on a
+            stream.
 
     Raises:
-        TypeError: If ``train_dataset`` is not a ``datasets.Dataset``; where the class is defined, if the next class
-            has a sampler of its own, as TRL's ``GRPOTrainer`` has; when training starts, if that class builds its
-            batches without a sampler.
+        TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, or ``curriculum``
+            no :class:`CurriculumConfig`; where the class is defined, if the next class has a sampler of its own, as
+            TRL's ``GRPOTrainer`` has; when training starts, if that class builds its batches without a sampler.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
             for another order of rows, or to pack them.
     """
 
     train_dataset: Any
+    _hidden: set[str] = set()
+    """Columns that the model is not shown, beside those that the next class removes."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,12 +96,17 @@ class CurriculumMixin(_Base):
         allow_changed_resume: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.curriculum = curriculum or CurriculumConfig()
+        self.curriculum = require_config(curriculum, "curriculum")
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: _TrainerSampler | None = None
+        self._stream: StreamTraining | None = None
         super().__init__(*args, **kwargs)
         self._check_arguments()
-        if self.train_dataset is not None:
+        if isinstance(self.train_dataset, IterableDataset):
+            require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+            if self._groups_by_length():
+                raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
+        elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
             self._read_difficulty()
         self.add_callback(_Resume(self))
@@ -121,6 +137,46 @@ class CurriculumMixin(_Base):
         column = self.curriculum.difficulty_column
         return None if column is None else read_difficulty(self.train_dataset, column)
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The loader of the next class; of a stream, of the rows that the curriculum hands on, pass after pass."""
+        stream = self.train_dataset
+        if not isinstance(stream, IterableDataset):
+            self._stream = None
+            return super().get_train_dataloader()
+        self.curriculum_sampler = None
+        self._stream = StreamTraining(
+            stream,
+            self.curriculum,
+            self.accelerator,
+            workers=self.args.dataloader_num_workers,
+            accumulation=self.args.gradient_accumulation_steps,
+            total_batch_size=self._total_batch_size(),
+            total_steps=self.args.max_steps,
+            seed=self._seed(),
+        )
+        hidden = self._hidden & {*(self._stream.dataset.column_names or ())}
+        try:
+            self.train_dataset = (
+                self._stream.dataset.remove_columns(sorted(hidden)) if hidden else self._stream.dataset
+            )
+            with self._stream.loading():
+                return super().get_train_dataloader()
+        finally:
+            self.train_dataset = stream
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
+        # starts at its state.
+        skip = self.args.ignore_data_skip
+        self.args.ignore_data_skip = skip or isinstance(self.train_dataset, IterableDataset)
+        try:
+            return super()._inner_training_loop(*args, **kwargs)
+        finally:
+            self.args.ignore_data_skip = skip
+
+    def _seed(self) -> int:
+        return int(self.args.seed if self.args.data_seed is None else self.args.data_seed)
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
@@ -139,7 +195,7 @@ class CurriculumMixin(_Base):
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             rows=rows if self._difficulty is None else None,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            seed=self._seed(),
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
         )
@@ -160,10 +216,9 @@ class CurriculumMixin(_Base):
             What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        scores = {*SCORES, SUGGESTED_LABEL, self.curriculum.difficulty_column or DIFFICULTY} - {
-            *self.data_collator.valid_label_columns
-        }
-        return hide_columns(dataset, scores)
+        scores = {*SCORES, SUGGESTED_LABEL, self.curriculum.difficulty_column or DIFFICULTY}
+        self._hidden = scores - {*self.data_collator.valid_label_columns}
+        return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
         """Batches of the curriculum for the training data: the hook of Sentence Transformers' trainers.
@@ -181,23 +236,61 @@ class CurriculumMixin(_Base):
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as ``Trainer`` does; ``resume_from_checkpoint=True`` takes the newest checkpoint that is whole.
+
+        A checkpoint whose writing was cut off is passed over with a warning.
+
+        Args:
+            resume_from_checkpoint: ``True``, or the folder of a checkpoint. Default ``None``, a new run.
+            *args: Further ones of ``Trainer.train``.
+            **kwargs: Further ones of ``Trainer.train``.
+
+        Returns:
+            What ``Trainer.train`` returns.
+
+        Raises:
+            ValueError: If the checkpoint that is named, or every one, is damaged; the file is named.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = newest_whole(self.args.output_dir) or True
+        elif resume_from_checkpoint:
+            check_whole(resume_from_checkpoint)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self._stream is not None:
+            self.state.stateful_callbacks[_STATE]["readers"] = self._stream.saved(self.state.global_step)
+        if self.args.should_save:
+            forget_whole(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+        super()._save_checkpoint(model, trial)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
         # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
-        # transformers 5 has saved under others, MAE's among them (transformers issue 48805).
-        if self.is_fsdp_enabled or not renames_weights(self.model):
-            return super()._load_from_checkpoint(resume_from_checkpoint, *args)
-        return load_weights(self.model, resume_from_checkpoint)
+        # were saved under others (transformers issue 48805).
+        theirs = self._loads_by_itself("_load_from_checkpoint")
+        if theirs or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, *args)
 
     def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not renames_weights(self.model):
-            return super()._load_best_model()
-        return load_weights(self.model, self.state.best_model_checkpoint)
+        best = self.state.best_model_checkpoint
+        check_best(best)
+        if self._loads_by_itself("_load_best_model") or not load_weights(self.model, best):
+            super()._load_best_model()
+
+    def _loads_by_itself(self, method: str) -> bool:
+        """Whether weights are not in files that hold the model's: sharded, quantised, or kept by another trainer."""
+        behind = type(self).__mro__[type(self).__mro__.index(CurriculumMixin) + 1 :]
+        owner = next(base for base in behind if method in vars(base))
+        quantized = getattr(self.model, "hf_quantizer", None) is not None
+        return owner is not Trainer or self.is_fsdp_enabled or self.is_deepspeed_enabled or quantized
+
+    def _groups_by_length(self) -> bool:
+        strategy = getattr(self.args, "train_sampling_strategy", "random")
+        return getattr(self.args, "group_by_length", False) or strategy == "group_by_length"
 
     def _lengths(self) -> np.ndarray | None:
-        if not (
-            getattr(self.args, "group_by_length", False)
-            or getattr(self.args, "train_sampling_strategy", "random") == "group_by_length"
-        ):
+        if not self._groups_by_length():
             return None
         inputs = getattr(self.processing_class, "model_input_names", ["input_ids"])
         return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
@@ -210,7 +303,9 @@ class CurriculumMixin(_Base):
             *args: Those of ``Trainer.log``.
             **kwargs: Those of ``Trainer.log``.
         """
-        if self.curriculum_sampler is not None and "loss" in logs:
+        if self._stream is not None and "loss" in logs:
+            logs |= self._stream.logs(self.state.global_step - 1)
+        elif self.curriculum_sampler is not None and "loss" in logs:
             logs |= self._curriculum_logs(self.curriculum_sampler)
         super().log(logs, *args, **kwargs)
 
@@ -271,7 +366,17 @@ class _Resume(TrainerCallback):
     def __init__(self, trainer: CurriculumMixin) -> None:
         self.trainer = trainer
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            self.trainer._stream.begin(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
+            state.epoch = state.global_step / state.max_steps
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            return self._begin_stream(self.trainer._stream, state)
         sampler = self.trainer.curriculum_sampler
         if sampler is None:
             raise TypeError(
@@ -281,7 +386,29 @@ class _Resume(TrainerCallback):
         if not args.ignore_data_skip:
             self._check_skip(state.global_step % sampler.steps_per_epoch)
             sampler.resumed_step = state.global_step
+        if args.load_best_model_at_end:
+            restore_best(state, args.output_dir)
         settings = _settings(sampler, self.trainer._difficulty)
+        before, changed = self._compare(state, settings)
+        if changed:
+            if state.is_world_process_zero:
+                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
+            self.trainer._coverage = Coverage(sampler, state.global_step)
+        elif "coverage" in before:
+            self.trainer._coverage.restore(before["coverage"])
+        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+
+    def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
+        settings = _stream_settings(stream)
+        before, changed = self._compare(state, settings)
+        if changed and state.is_world_process_zero:
+            logger.warning("The stream is read from its start, by the curriculum of step %d.", state.global_step)
+        elif not changed:
+            stream.restore(before.get("readers", {}))
+        state.stateful_callbacks[_STATE] = {"settings": settings}
+
+    def _compare(self, state: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """What the checkpoint kept, and what has changed since; raise if that is not allowed."""
         before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
         changed = _changes(before["settings"], settings)
         if changed and before["settings"] and not self.trainer.allow_changed_resume:
@@ -290,13 +417,7 @@ class _Resume(TrainerCallback):
                 f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
                 "the trainer to go on from this step under the new settings."
             )
-        if changed:
-            if state.is_world_process_zero:
-                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
-            self.trainer._coverage = Coverage(sampler, state.global_step)
-        elif "coverage" in before:
-            self.trainer._coverage.restore(before["coverage"])
-        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+        return before, changed
 
     def _check_skip(self, steps: int) -> None:
         accelerator = self.trainer.accelerator
@@ -312,7 +433,7 @@ class _Resume(TrainerCallback):
 def _settings(sampler: CurriculumSampler, difficulty: np.ndarray | None) -> dict[str, Any]:
     """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
     settings = {
-        **sampler.config.to_dict(),
+        **_config_settings(sampler.config, sampler.warmup_steps, sampler.total_steps),
         "warmup_steps": sampler.warmup_steps,
         "seed": sampler.seed,
         "rows": sampler.rows,
@@ -320,17 +441,33 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray | None) -> dict
         "total_batch_size": sampler.total_batch_size,
         "group_by_length": None,
     }
-    if callable(sampler.config.schedule):
-        planned = planned_fraction(np.linspace(0, sampler.warmup_steps, 1001), sampler.config, sampler.warmup_steps)
-        settings["schedule"] += f" {_checksum(planned)}"
-    if isinstance(sampler.config.warmup_steps, float):
-        settings["total_steps"] = sampler.total_steps
     if sampler.lengths is not None:
         settings["group_by_length"] = {
             "lengths": _checksum(sampler.lengths),
             "micro_batch_size": sampler.micro_batch_size,
             "total_steps": sampler.total_steps,
         }
+    return settings
+
+
+def _stream_settings(stream: StreamTraining) -> dict[str, Any]:
+    law = stream.law
+    return {
+        **_config_settings(law.config, law.warmup_steps, stream.total_steps),
+        **stream.settings(),
+        "seed": stream.seed,
+        "quantiles": _checksum(law.quantiles),
+    }
+
+
+def _config_settings(config: CurriculumConfig, warmup_steps: int, total_steps: int | None) -> dict[str, Any]:
+    settings = config.to_dict()
+    if callable(config.schedule):
+        planned = planned_fraction(np.linspace(0, warmup_steps, 1001), config, warmup_steps)
+        name = getattr(config.schedule, "__qualname__", repr(config.schedule))
+        settings["schedule"] = f"{name} {_checksum(planned)}"
+    if isinstance(config.warmup_steps, float):
+        settings["total_steps"] = total_steps
     return settings
 
 

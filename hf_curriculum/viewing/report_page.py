@@ -23,6 +23,7 @@ from hf_curriculum.data import (
     read_difficulty,
     require_dataset,
 )
+from hf_curriculum.files import appears_whole
 from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.embedding_map import map_of
 from hf_curriculum.viewing.preview import preview
@@ -90,7 +91,8 @@ def report(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, "utf-8")
+    with appears_whole(path) as file:
+        file.write(html.encode())
     return path
 
 
@@ -132,7 +134,7 @@ def _curve(record: dict[str, Any]) -> list[tuple[int, float]]:
 def _lines(record: dict[str, Any]) -> list[list[str]]:
     """The provenance, a line each; what is not set is left out."""
     flat = {**part(record, "embedding"), **record}
-    nested = {"embedding", "options", "davies_bouldin_curve"}
+    nested = {"embedding", "options", "davies_bouldin_curve", "quantiles"}
     return [[name, str(value)] for name, value in flat.items() if name not in nested and value is not None]
 
 

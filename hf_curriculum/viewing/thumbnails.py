@@ -22,6 +22,7 @@ from hf_curriculum.data import (
     read_video,
     require_column,
     undecoded,
+    without_folders,
 )
 
 RATE = 16_000
@@ -147,7 +148,7 @@ def _read(value: Any, dataset: Dataset, column: str) -> Content:
     except ModuleNotFoundError:
         raise
     except Exception as error:  # whatever a damaged file makes a decoder raise
-        return f"Cannot be read: {error}"
+        return f"Cannot be read: {without_folders(str(error))}"
     return "" if value is None else str(value)
 
 

@@ -68,7 +68,17 @@ def test_scores_text_of_every_file_type(sentences, tiny_bert, tmp_path):
     sentences.save_to_disk(tmp_path / "arrow")
     difficulties = []
     for source in ("a.csv", "a.jsonl", "a.parquet", "arrow"):
-        done = run("score", tmp_path / source, "--model", tiny_bert, "--clusters", 3, "--output", tmp_path / "out")
+        done = run(
+            "score",
+            tmp_path / source,
+            "--model",
+            tiny_bert,
+            "--clusters",
+            3,
+            "--output",
+            tmp_path / "out",
+            "--overwrite",
+        )
         assert done.exit_code == 0, done.stderr
         difficulties.append(load_from_disk(tmp_path / "out")["difficulty"][:])
     np.testing.assert_allclose(difficulties[1:], [difficulties[0]] * 3, atol=1e-6)
@@ -216,7 +226,7 @@ def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     done = process(*words)
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(own_cache)
-    written, code = on_a_terminal(*words)
+    written, code = on_a_terminal(*words, "--overwrite")
     assert code == 0 and "Embedding text: 100%" in written
 
 
@@ -344,3 +354,59 @@ def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     assert (tmp_path / "demo" / "curriculum.png").stat().st_size > 20_000
     assert len(load_from_disk(tmp_path / "demo" / "scored")) == 1797
     assert json.dumps(provenance(load_from_disk(tmp_path / "demo" / "scored")))
+
+
+# --- outputs and splits --------------------------------------------------------------------------------------------
+
+SCORE = ["--model", "builtin/tfidf", "--clusters", 2]
+
+
+@pytest.fixture
+def two_splits(sentences, tmp_path):
+    sentences.select(range(40)).to_parquet(tmp_path / "news" / "train.parquet")
+    sentences.select(range(40, 60)).to_parquet(tmp_path / "news" / "test.parquet")
+    return tmp_path / "news"
+
+
+def test_all_splits_are_scored_unless_one_is_chosen(two_splits, tmp_path):
+    done = run("score", two_splits, *SCORE, "--output", tmp_path / "both")
+    assert done.exit_code == 0, done.stderr
+    both = load_from_disk(tmp_path / "both")
+    assert {name: len(split) for name, split in both.items()} == {"train": 40, "test": 20}
+    assert all("difficulty" in split.column_names for split in both.values())
+    done = run("score", two_splits, *SCORE, "--split", "test", "--output", tmp_path / "one")
+    assert done.exit_code == 0, done.stderr
+    assert len(load_from_disk(tmp_path / "one")) == 20
+
+
+def test_a_scored_dataset_is_replaced_only_when_that_is_asked_for(two_splits, tmp_path):
+    words = ["score", two_splits, *SCORE, "--output", tmp_path / "out"]
+    assert run(*words).exit_code == 0
+    refused = run(*words, "--split", "test")
+    assert refused.exit_code == 2
+    assert "is a scored dataset already. Name another directory, or pass --overwrite." in refused.stderr
+    assert set(load_from_disk(tmp_path / "out")) == {"train", "test"}
+    assert run(*words, "--split", "test", "--overwrite").exit_code == 0
+    assert len(load_from_disk(tmp_path / "out")) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["news", "out"]
+
+
+@pytest.mark.parametrize("content", ["a file", "a folder", "another dataset", "one file more"])
+def test_what_is_not_ours_is_never_written_over(two_splits, tmp_path, sentences, content):
+    out = tmp_path / "out"
+    if content == "another dataset":
+        sentences.save_to_disk(out)
+    elif content == "one file more":
+        assert run("score", two_splits, *SCORE, "--output", out).exit_code == 0
+        (out / "notes.txt").write_text("mine")
+    else:
+        (out / "thesis").mkdir(parents=True)
+        if content == "a file":
+            (out / "thesis" / "chapter.tex").write_text("mine")
+        else:
+            (out / "thesis" / "data").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    done = run("score", two_splits, *SCORE, "--output", out, "--overwrite")
+    assert done.exit_code == 2
+    assert "nothing is written over it" in done.stderr.lower()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

@@ -50,6 +50,7 @@ from hf_curriculum import (
     CurriculumSampler,
     CurriculumTrainer,
     DifficultyScorer,
+    Embedder,
     add_difficulty,
     add_embeddings,
     curriculum_weights,
@@ -163,11 +164,11 @@ def test_a_prepared_loader_undoes_set_step():
 
 WORKER = """
 import sys
-sys.path.insert(0, {tests!r})
-import json, torch, test_docs
-names = test_docs.loop_names(done={done})
-test_docs.execute("loops.md", "Accelerate", names)
-json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].process_index}}.json", "w"))
+sys.path[:0] = {folders!r}
+import json, torch, test_pages
+names = test_pages.loop_names(done={done})
+test_pages.execute("loops.md", "Accelerate", names)
+json.dump(test_pages.rows_of(names["seen"]), open(f"rank{{names['accelerator'].process_index}}.json", "w"))
 """
 
 
@@ -175,7 +176,9 @@ json.dump(test_docs.rows_of(names["seen"]), open(f"rank{{names['accelerator'].pr
 @pytest.mark.parametrize("done", [0, 7])
 def test_accelerate_loop_on_two_processes(tmp_path, done):
     script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(tests=str(Path(__file__).parents[1] / "helpers"), done=done))
+    script.write_text(
+        WORKER.format(folders=[str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")], done=done)
+    )
     with subprocess.Popen([*launch(2), str(script)], env=environment(), cwd=tmp_path) as parent:
         try:
             assert parent.wait(timeout=300) == 0
@@ -233,6 +236,21 @@ def test_lightning_sees_the_rows_of_the_sampler_and_resumes(accumulate, workers)
     names["seen"].clear()
     exec(resume, names)
     assert rows_of(names["seen"]) == stream(names["sampler"], half, whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_lightning_run_begins_at_its_first_row_whatever_ran_before(workers):
+    fit, resume = blocks("loops.md", "Lightning")
+    fit = fit.replace("batch_size=8, sampler=sampler", f"batch_size=8, sampler=sampler, num_workers={workers}")
+    names = lightning_names()
+    exec(fit.replace("max_epochs=4", "max_epochs=3"), names)
+    names["checkpoint"] = names["trainer"].checkpoint_callback.best_model_path
+    again = next(line for line in fit.splitlines() if line.startswith("trainer = "))
+    again = f"{again}\ntrainer.fit(module, loader)"
+    for run, first, last in ((again, 0, 40), (again, 0, 40), (resume, 30, 40), (again, 0, 40)):
+        names["seen"].clear()
+        exec(run, names)
+        assert rows_of(names["seen"]) == stream(names["sampler"], first, last)
 
 
 # trainers.md
@@ -372,6 +390,12 @@ def test_an_encoder_of_ones_own_embeds_undecoded_images_and_rows(digits):
     assert names["embedded"]["embedding"][:] == [[0, 2, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
 
 
+def test_the_function_of_a_batch(sentences, tiny_bert):
+    names = {"dataset": sentences, "model_id": tiny_bert}
+    execute("embedding.md", "As a function of a batch", names)
+    assert names["embedded"]["embedding"][:] == [row["embedding"].tolist() for row in names["stream"]]
+
+
 def test_rows_that_cannot_be_embedded_have_no_difficulty(tiny_bert):
     texts = ["red cat", None, "blue dog", " ", "green bird"]
     names = {"damaged": Dataset.from_dict({"text": texts}), "model_id": tiny_bert, "add_difficulty": add_difficulty}
@@ -405,6 +429,39 @@ def test_another_split_is_scored_with_the_same_prototypes():
     plain = DifficultyScorer(n_clusters=20, standardize=False).fit(train["embedding"][:])
     for name, split in (("scored_train", train), ("scored_test", test)):
         np.testing.assert_array_equal(names[name]["difficulty"][:], plain.score(split["embedding"][:]).difficulty)
+
+
+def easy_first(rows, dataset) -> bool:
+    drawn = np.array(dataset["difficulty"][:])[rows]
+    return drawn[: len(rows) // 5].mean() < 0.7 * np.mean(dataset["difficulty"][:])
+
+
+def test_a_trainer_takes_a_stream(tmp_path):
+    names = loop_names(stream=numbers().to_iterable_dataset(), args=TrainingArguments(**options(tmp_path)))
+    execute("streams.md", "In a trainer", names)
+    assert len(rows_of(names["seen"])) == STEPS * BATCH and easy_first(rows_of(names["seen"]), numbers())
+
+
+def test_a_stream_in_a_loop():
+    names = loop_names(stream=numbers().to_iterable_dataset(), steps=2 * ROWS // 8)
+    execute("streams.md", "In a loop of your own", names)
+    rows = rows_of(names["seen"])
+    assert 1.5 * ROWS < len(rows) < 2.5 * ROWS and easy_first(rows, numbers())
+
+
+def test_a_stream_scored_on_the_way_is_trained_on(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    dataset = Dataset.from_dict({"x": [row / ROWS for row in range(ROWS)], "vector": vectors})
+    names = loop_names(
+        stream=dataset.to_iterable_dataset(),
+        embedder=Embedder(np.array, input_column="vector"),
+        scorer=DifficultyScorer(n_clusters=4).fit(vectors),
+        args=TrainingArguments(**options(tmp_path)),
+    )
+    difficulty = names["scorer"].score(vectors).difficulty
+    execute("streams.md", "The distribution of the difficulties", names)
+    names["trainer"].train()
+    assert difficulty[rows_of(names["seen"])[:80]].mean() < 0.8 * difficulty.mean()
 
 
 def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
@@ -596,7 +653,7 @@ def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
 from tiny import OneWeight, options, watch
 from datasets import Dataset
 from transformers import TrainingArguments
-dataset = Dataset.from_dict({"text": [f"{row} a b" for row in range(30)], "x": [row / 30 for row in range(30)]})
+dataset = Dataset.from_dict({"text": [f"row {i} of texts" for i in range(30)], "x": [i / 30 for i in range(30)]})
 model_id, model, args = "builtin/tfidf", OneWeight(), TrainingArguments(**options("training"))
 seen = watch(model, "x")
 """

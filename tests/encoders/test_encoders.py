@@ -27,6 +27,7 @@ from transformers import (
     ResNetModel,
 )
 
+from hf_curriculum.data import BadRow
 from hf_curriculum.data.media import read_audio
 from hf_curriculum.encoders.base import pool
 
@@ -418,7 +419,12 @@ def test_hog_is_that_of_skimage():
     assert np.shape(expected) == (5, 324)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (300, 40)])
+def test_an_image_of_one_grey_has_no_hog(digits):
+    with pytest.raises(BadRow, match="of one grey"):
+        encoder("builtin/hog", digits)([PILImage.new("L", (9, 9), 77)], 1)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (8, 8), (300, 40)])
 def test_hog_has_one_length_for_images_of_any_size(digits, size):
     pixels = np.random.default_rng(0).integers(0, 256, size[::-1], dtype=np.uint8)
     vectors = encoder("builtin/hog", digits)([PILImage.fromarray(pixels)], 1)
@@ -458,8 +464,12 @@ def test_logmel_of_a_very_short_clip_is_finite(clips, samples, rate):
     assert np.all(np.isfinite(vectors))
 
 
-def test_logmel_of_silence_is_finite(clips):
-    assert np.all(np.isfinite(encoder("builtin/logmel", clips)([wav(np.zeros(8000), 16_000)], 1)))
+def test_silence_has_no_logmel_and_faint_noise_has_a_finite_one(clips):
+    embed = encoder("builtin/logmel", clips)
+    with pytest.raises(BadRow, match="silen"):
+        embed([wav(np.zeros(8000), 16_000)], 1)
+    faint = np.random.default_rng(0).normal(0, 1e-3, 8000)
+    assert np.all(np.isfinite(embed([wav(faint, 16_000)], 1)))
 
 
 def test_tfidf_is_the_pipeline_of_scikit_learn():
@@ -481,11 +491,13 @@ def test_tfidf_has_no_more_dimensions_than_words_or_texts(texts, dim):
     assert np.linalg.matrix_rank(vectors) == dim
 
 
-def test_tfidf_of_words_that_it_was_not_fitted_on_is_zero(sentences):
-    vectors = encoder("builtin/tfidf", sentences)(["zebra", "red zebra", "red"], 64)
-    np.testing.assert_array_equal(vectors[0], 0)
-    np.testing.assert_allclose(vectors[1], vectors[2], atol=1e-6)
-    assert np.linalg.norm(vectors[2]) > 0.5
+def test_tfidf_does_not_see_words_that_it_was_not_fitted_on(sentences):
+    embed = encoder("builtin/tfidf", sentences)
+    vectors = embed(["red zebra", "red"], 64)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert np.linalg.norm(vectors[1]) > 0.5
+    with pytest.raises(BadRow, match="no word that builtin/tfidf knows"):
+        embed(["zebra"], 64)
 
 
 @pytest.mark.parametrize("texts", [["", ""], [" . ", "!"], ["a", "b c"]])

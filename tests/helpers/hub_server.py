@@ -1,8 +1,8 @@
 """A Hub on the loopback interface: what huggingface_hub and datasets ask of one.
 
 A test makes it fail by ``server.faults``: pairs of a pattern of ``"METHOD /path"`` and what happens to the next
-request that matches, :func:`drop`, :func:`refuse`, :func:`lose`, or a function of the handler that is truthy if it
-has answered.
+request that matches, :func:`drop`, :func:`refuse`, :func:`lose`, :func:`hide`, or a function of the handler that is truthy
+if it has answered (it reads the body before).
 """
 
 import base64
@@ -94,11 +94,18 @@ def refuse(status):
     """This status is all that comes back."""
 
     def answer(handler):
-        handler.body = handler.read()
+        handler.read()  # what stays unread would be the next request of this connection
         handler.send(status, {"error": "as the test wants it"})
         return True
 
     return answer
+
+
+def hide(handler):
+    """The repository is there for others only."""
+    handler.read()
+    handler.missing("Repo")
+    return True
 
 
 class Hub(ThreadingHTTPServer):

@@ -110,6 +110,7 @@ def train(
     out,
     *,
     rows=ROWS,
+    shards=None,
     dataset=None,
     curriculum=None,
     stop=None,
@@ -130,6 +131,8 @@ def train(
     if group_by_length:
         options |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
     dataset = scored(rows) if dataset is None else dataset
+    if shards is not None:
+        dataset = dataset.to_iterable_dataset(num_shards=shards)
     if augment:
         dataset.set_transform(read_global_generators)
     own = {"curriculum": curriculum, "allow_changed_resume": allow_changed_resume}

@@ -14,11 +14,24 @@ GROUND = ["_version", "_optional", "files", "processes"]
 """What every wing stands on."""
 
 HOUSE = {
-    "data": ["columns", "splits", "record", "media"],
-    "encoders": ["base", "hub", "sentence", "image", "audio", "video", "text", "callable", "builtin", "resolve"],
-    "embedding": ["forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
+    "data": ["columns", "quantiles", "splits", "fields", "record", "pictures", "opening", "media"],
+    "encoders": [
+        "identity",
+        "base",
+        "hub",
+        "sentence",
+        "image",
+        "audio",
+        "video",
+        "text",
+        "callable",
+        "builtin",
+        "resolve",
+    ],
+    "embedding": ["sources", "forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
         "points",
+        "duplicates",
         "kmeans",
         "choice",
         "difficulty",
@@ -40,14 +53,20 @@ HOUSE = {
         "draws",
         "lengths",
         "sampler",
+        "copies",
+        "journal",
+        "stream_rows",
+        "stream",
+        "stream_training",
         "coverage",
         "checkpoint",
+        "weights",
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
-    "curriculum_learning": ["features", "weights_file", "reference"],
+    "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
 """The wings from the first floor up, and the files of each from its own ground floor up."""
 

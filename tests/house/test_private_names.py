@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from transformers import Trainer, ViTMAEConfig, ViTMAEForPreTraining, Wav2Vec2Config, Wav2Vec2Model
+from transformers import PreTrainedModel, Trainer, ViTMAEConfig, ViTMAEForPreTraining, Wav2Vec2Config, Wav2Vec2Model
 from transformers.integrations.peft import PeftAdapterMixin
 
 import hf_curriculum
@@ -42,7 +42,7 @@ PRIVATE = {
         ["house/test_private_names.py::test_a_masked_autoencoder_gets_its_positions"],
     ),
     "_hf_peft_config_loaded": (
-        {"training/checkpoint.py"},
+        {"training/weights.py"},
         "transformers' models: adapters are loaded, and these alone are saved",
         ["house/test_private_names.py::test_a_model_says_whether_adapters_are_loaded"],
     ),
@@ -50,6 +50,35 @@ PRIVATE = {
         {"training/trainer.py"},
         "Trainer: the one hook where it asks for the order of rows",
         ["training/test_trainer.py", "house/test_private_names.py::test_hooks_of_the_trainer_are_there"],
+    ),
+    "_save_checkpoint": (
+        {"training/trainer.py"},
+        "Trainer: the hook before a checkpoint is written, over an older one perhaps; and the one moment before "
+        "trainer_state.json is written at which all processes are there: on_save is after it, so that a run that is "
+        "killed in between would leave a checkpoint without the stream's state",
+        [
+            "training/test_stream_processes.py::test_processes_resume_a_stream_exactly",
+            "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
+            "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
+        ],
+    ),
+    "_get_output_dir": (
+        {"training/trainer.py"},
+        "Trainer: where checkpoints of a trial go",
+        [
+            "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
+            "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
+        ],
+    ),
+    "_keys_to_ignore_on_save": (
+        {"training/weights.py"},
+        "transformers' models: weights that no checkpoint holds, and that are not missed",
+        ["house/test_private_names.py::test_a_model_says_which_weights_it_does_not_save"],
+    ),
+    "_checkpoint_conversion_mapping": (
+        {"training/weights.py"},
+        "models of transformers 4: names under which weights are saved",
+        ["training/test_checkpoint.py::test_weights_are_read_from_every_layout"],
     ),
     "_load_from_checkpoint": (
         {"training/trainer.py"},
@@ -67,15 +96,54 @@ PRIVATE = {
             "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
         ],
     ),
-    "_core": (
-        {"curriculum_learning/weights_file.py"},
-        "numpy: where the pickles of numpy 2 say that a function is; compared with what a file says, not imported",
-        ["curriculum_learning/test_weights_file.py::test_files_of_the_reference_are_converted"],
+    "_inner_training_loop": (
+        {"training/trainer.py"},
+        "Trainer: reads the setting by which it reads a stream again from its start (transformers issue 31441)",
+        ["training/test_stream_training.py::test_a_resumed_run_goes_on_exactly"],
     ),
-    "_reconstruct": (
-        {"curriculum_learning/weights_file.py"},
-        "numpy: what its pickles name to make an array; compared with what a file says, not imported",
-        ["curriculum_learning/test_weights_file.py::test_files_of_the_reference_are_converted"],
+    "_ex_iterable": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: its steps. Only a step learns into how many parts a stream is divided, and stands "
+        "before the decoding; a function that map calls is told neither",
+        ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
+    ),
+    "_init_state_dict": (
+        {"training/stream.py", "training/stream_rows.py"},
+        "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
+        ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
+    ),
+    "_formatting": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: its format, which has no public name there as it has in Dataset",
+        ["training/test_stream.py::test_the_columns_and_features_stay"],
+    ),
+    "_token_per_repo_id": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: gives access to media of private repositories; handed on as it is",
+        ["training/test_stream.py::test_a_stream_of_any_kind"],
+    ),
+    "_column_requires_decoding": (
+        {"training/stream_rows.py"},
+        "datasets.Features: whether there are media; to decode rows without any would halve the rows a second",
+        ["training/test_stream.py::test_only_rows_that_come_out_are_decoded"],
+    ),
+    "_distributed": (
+        {"training/stream_rows.py"},
+        "datasets.IterableDataset: what split_dataset_by_node did to it",
+        ["training/test_stream_training.py::test_part_of_a_stream_is_trained_on_by_one_process"],
+    ),
+    **dict.fromkeys(
+        ("_core", "_codecs", "_reconstruct", "_frombuffer"),
+        (
+            {"curriculum_learning/pickled.py"},
+            "numpy, codecs: names in pickles of arrays; compared with what a file says, never imported or called",
+            ["curriculum_learning/test_weights_file.py::test_files_of_the_reference_are_converted"],
+        ),
+    ),
+    "_hf_hook": (
+        {"embedding/forward.py"},
+        "accelerate: marks modules whose weights its hooks bring to the device; moving such a model would undo that",
+        ["encoders/test_given_models.py::test_an_offloaded_module_gives_what_it_gives_at_home"],
     ),
     "_save_pretrained": (
         {"scoring/pretrained.py"},
@@ -91,6 +159,7 @@ PRIVATE = {
 }
 
 INNER_MODULES = {
+    "datasets.arrow_dataset": "transmit_format: by which map keeps format and transform of a dataset; so do we",
     "datasets.arrow_writer": (
         "ArrowWriter: rows of a torch dataset to a file, one by one. Dataset.from_generator, the public way, hashes "
         "all that the dataset holds; from datasets 4.3 on fingerprint= spares that, and it can take its place"
@@ -99,7 +168,9 @@ INNER_MODULES = {
         "LazyBatch, LazyRow: what map hands over, in which a row that nobody has looked at is not decoded; pa_table "
         "has its bytes. Without them a batch would be read as a dictionary, decoded, and encoded again"
     ),
-    "transformers.conversion_mapping": "get_model_conversion_mapping: which weights are saved under other names",
+    "datasets.iterable_dataset": (
+        "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
+    ),
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 
@@ -186,6 +257,7 @@ def test_inner_modules_are_those_of_the_table():
             "accelerate.utils",
             "accelerate.utils.memory",
             "datasets.exceptions",
+            "datasets.formatting",
             "datasets.fingerprint",
             "datasets.info",
         ),
@@ -264,7 +336,12 @@ def test_a_model_says_whether_adapters_are_loaded():
     assert "self._hf_peft_config_loaded = True" in inspect.getsource(PeftAdapterMixin.add_adapter)
 
 
+def test_a_model_says_which_weights_it_does_not_save():
+    assert "self._keys_to_ignore_on_save" in inspect.getsource(PreTrainedModel.save_pretrained)
+
+
 def test_hooks_of_the_trainer_are_there():
     source = inspect.getsource(Trainer)
-    for name in ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model"):
+    hooks = ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model", "_save_checkpoint", "_get_output_dir")
+    for name in hooks:
         assert name in vars(Trainer) and len(re.findall(rf"self\.{name}\b", source)) > 0

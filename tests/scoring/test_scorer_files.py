@@ -200,6 +200,7 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "davies_bouldin_curve_": {},
         "centroid_labels_": ["cat"] * 3 + ["dog"] * 3 + ["\u0111"] * 3,
         "trained_on": None,
+        "difficulty_quantiles_": scorer.quantiles_,
     }
 
 
@@ -324,6 +325,7 @@ FIELDS = {
     "davies_bouldin_curve_": (None, [], {"two": 1}, {"2": None}, {"-2": 1}, {"\u00b2": 1}, {"9" * 30: 1}),
     "centroid_labels_": ("cat" * 3, [], [None] * 9, [0.5] * 9, ["cat"] * 8 + [1], [1] * 8 + [True], [["a"]] * 9),
     "trained_on": ("me/encoder", []),
+    "difficulty_quantiles_": ("0", [], [0.5], [0.5, 0.2], [-1, 0], [0, "1"], [0, True], [0, float("nan")], [0, 1e999]),
 }
 
 
@@ -352,7 +354,10 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
     config = json.loads((tmp_path / "config.json").read_text())
     del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    refused(tmp_path, f"config.json has no field '{name}'")
+    if name == "difficulty_quantiles_":  # files of the time before it are read
+        assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ is None
+    else:
+        refused(tmp_path, f"config.json has no field '{name}'")
 
 
 def test_a_margin_needs_classes_and_directions(tmp_path):
@@ -508,3 +513,30 @@ def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", length) + whole[8:])
     refused(tmp_path, "model.safetensors is not a whole safetensors file")
+
+
+# --- links, and records of strangers --------------------------------------------------------------------------------
+
+
+def test_no_link_that_lies_in_wait_is_followed(tmp_path):
+    treasure = tmp_path / "treasure"
+    treasure.write_text("mine")
+    folder = tmp_path / "scorer"
+    folder.mkdir()
+    for name in ("model.safetensors.part", "model.safetensors", "config.json", "config.json.part"):
+        (folder / name).symlink_to(treasure)
+    DifficultyScorer(2).fit(cloud()).save_pretrained(folder)
+    assert treasure.read_text() == "mine"
+    assert DifficultyScorer.from_pretrained(folder).n_clusters_ == 2
+
+
+@pytest.mark.parametrize("depth", [30, 100, 600, 100_000])
+def test_a_record_that_nests_deeply_is_refused_or_can_be_saved_again(tmp_path, depth):
+    DifficultyScorer(2).fit(cloud(), trained_on={"mark": 1}).save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"mark": 1', '"mark": ' + "[" * depth + "]" * depth))
+    if depth == 30:
+        DifficultyScorer.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+        return
+    with pytest.raises(ValueError, match="config.json.*(nests at most 32 deep|is not JSON)"):
+        DifficultyScorer.from_pretrained(tmp_path)

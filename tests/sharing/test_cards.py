@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,8 @@ def test_it_names_the_encoder_the_choice_of_k_and_the_classes(sentences, tiny_be
     found = facts(section(add_difficulty(dataset, tiny_bert, cluster_range=(2, 5))))
     assert found["Number of clusters"] == "lowest Davies-Bouldin index, 2 to 5"
     assert found["Input column"] == "text" and found["Pooling"] == "mean"
-    assert found["Encoder"].replace("\\", "") == tiny_bert
+    name, weights = Path(tiny_bert).name, provenance(add_difficulty(dataset, tiny_bert))["embedding"]["weights"]
+    assert found["Encoder"].replace("\\", "") == f"{name}, a local folder, weights {weights}"
     found = facts(section(add_difficulty(dataset, tiny_bert, label_column="label", normalize="rank")))
     assert found["Clustered inside each class of"] == "label"
     assert found["Number of clusters"] == "the index has no minimum; K = sqrt(N)"
@@ -104,9 +106,20 @@ def test_the_call_scores_the_same_again(sentences, tiny_bert):
     ]
     for options in calls:
         wanted, names = add_difficulty(dataset, tiny_bert, **options), {"dataset": dataset}
-        exec(code(section(wanted))[0], names)
+        call = code(section(wanted))[0]
+        assert tiny_bert not in call
+        exec(call.replace(f"path/to/{Path(tiny_bert).name}", tiny_bert), names)
         assert names["scored"]["difficulty"][:] == wanted["difficulty"][:]
         assert provenance(names["scored"]) == provenance(wanted)
+
+
+@pytest.mark.parametrize("options", [{"n_clusters": 3}, {"cluster_range": (2, 4), "pooling": "mean", "layer": -2}])
+def test_the_call_names_a_model_of_the_hub_and_runs_as_it_is(digits, tiny_dino, options):
+    wanted, names = add_difficulty(digits, "facebook/dino-vits16", **options), {"dataset": digits}
+    exec(code(section(wanted))[0], names)
+    assert names["scored"]["difficulty"][:] == wanted["difficulty"][:]
+    assert provenance(names["scored"]) == provenance(wanted)
+    assert "local" not in provenance(wanted)["embedding"]
 
 
 def test_the_call_is_short_where_all_is_as_by_default():

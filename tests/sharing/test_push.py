@@ -5,7 +5,7 @@ import re
 
 import pytest
 from hub_client import client
-from hub_server import TOKEN, Repo, drop, hub, lose, refuse
+from hub_server import TOKEN, Repo, drop, hide, hub, lose, refuse
 from huggingface_hub import DatasetCard
 from PIL import Image as PILImage
 
@@ -24,7 +24,7 @@ from hf_curriculum.cli.demo import digits_dataset
 disable_progress_bars()
 digits = digits_dataset().select(range(120))
 scored = add_difficulty(digits, "builtin/hog", n_clusters=2)  # few: most of a push is drawing the rows of each
-texts = Dataset.from_dict({"text": [f"{row} a b" for row in range(60)], "x": [row / 60 for row in range(60)]})
+texts = Dataset.from_dict({"text": [f"row {row} of texts" for row in range(60)], "x": [row / 60 for row in range(60)]})
 texts = add_difficulty(texts, "builtin/tfidf", n_clusters=2)
 retexts = add_difficulty(texts, n_clusters=3)
 
@@ -404,7 +404,7 @@ def test_a_card_that_fails_for_good_is_as_it_was(server, user, repo, place):
 
 
 def test_a_repository_that_is_not_shown(server, user, repo):
-    server.faults += [("POST .*/preupload/", lambda handler: handler.missing("Repo") or True)]
+    server.faults += [("POST .*/preupload/", hide)]
     error, cause = user.error("push_scored(texts, 'me/data')")
     assert error.startswith("FileNotFoundError: The data was not pushed to 'me/data': the Hub does not find it")
     assert cause == "RepositoryNotFoundError"
@@ -428,3 +428,25 @@ def test_what_is_no_scored_dataset_is_refused_before_anything_is_sent(server, us
     error, _ = user.error(code)
     assert said in error
     assert not [line for line in server.log if not line.startswith("GET /api/agent")]
+
+
+def test_splits_that_are_pushed_one_after_the_other_stay_both(user, repo):
+    user.run(
+        """
+from hf_curriculum import DifficultyScorer
+digits.select(range(80)).to_parquet("train.parquet")
+digits.select(range(80, 120)).to_parquet("test.parquet")
+files, scorer = {"train": "train.parquet", "test": "test.parquet"}, DifficultyScorer(2)
+for name in files:
+    part = load_dataset("parquet", data_files=files, split=name)
+    push_scored(add_difficulty(part, "builtin/hog", scorer=scorer), "me/data")
+otherwise = add_difficulty(part, "builtin/hog", n_clusters=3)
+try:
+    push_scored(otherwise, "me/data")
+except ValueError as error:
+    told = str(error)
+"""
+    )
+    rows = user.run("answer = {name: len(part) for name, part in load_dataset('me/data').items()}")
+    assert rows == {"train": 80, "test": 40}
+    assert "'me/data' has splits that were scored otherwise" in user.run("answer = told")

@@ -1,6 +1,11 @@
+import functools
 import json
-from dataclasses import FrozenInstanceError
+import math
+import re
+from dataclasses import FrozenInstanceError, replace
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from hf_curriculum.training.config import ORDERS, SCHEDULES, UNIFORM_FRACTION, CurriculumConfig
@@ -143,3 +148,73 @@ def test_warmup_in_steps(warmup_steps, total_steps, expected):
 def test_share_without_total_steps_says_what_to_pass():
     with pytest.raises(ValueError, match=r"warmup_steps=0\.25 is a share .*pass total_steps, or give .* as an int"):
         CurriculumConfig(warmup_steps=0.25).resolve_warmup(None)
+
+
+def with_numpy(name, value):
+    return [pytest.param(name, kind(value), id=f"{name}-{kind.__name__}") for kind in KINDS[type(value)]]
+
+
+KINDS = {int: [np.int8, np.int64, np.uint16], float: [np.float16, np.float32, np.float64]}
+NUMBERS = [
+    *with_numpy("seed", 7),
+    *with_numpy("warmup_steps", 30),
+    *with_numpy("warmup_steps", 0.25),
+    *with_numpy("warmup_steps", 1.0),
+    *with_numpy("initial_fraction", 0.125),
+    *with_numpy("final_fraction", 0.5),
+    pytest.param("warmup_steps", Fraction(1, 4), id="fraction"),
+]
+
+
+@pytest.mark.parametrize("name, value", NUMBERS)
+def test_numbers_of_numpy_are_those_of_python_and_come_back_from_json(name, value):
+    config = CurriculumConfig(**{name: value})
+    assert type(getattr(config, name)) is (int if isinstance(value, np.integer) else float)
+    assert getattr(config, name) == value
+    assert CurriculumConfig.from_json(config.to_json()) == config == CurriculumConfig.from_dict(config.to_dict())
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [math.sqrt, lambda progress: progress, functools.partial(pow, exp=2)],
+    ids=["builtin", "lambda", "partial"],
+)
+def test_a_config_that_json_cannot_hold_says_so_when_it_is_written(schedule):
+    config = CurriculumConfig(schedule=schedule, seed=3)
+    with pytest.raises(ValueError, match=r"schedule is the function .*, which JSON cannot hold\. Keep it in code"):
+        config.to_json()
+    assert CurriculumConfig.from_dict(config.to_dict()) == config
+    assert CurriculumConfig.from_json(replace(config, schedule="linear").to_json()).seed == 3  # what the error advises
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed": 1.5},
+        {"seed": "7"},
+        {"seed": True},
+        {"initial_fraction": "0.3"},
+        {"final_fraction": None},
+        {"difficulty_column": 3},
+        {"difficulty_column": ["difficulty"]},
+        {"warmup_steps": np.True_},
+        {"warmup_steps": "10"},
+        {"warmup_steps": np.float32(500)},
+    ],
+)
+def test_a_value_of_another_type_is_named(values):
+    ((name, value),) = values.items()
+    with pytest.raises(ValueError, match=f"{name}.*{re.escape(str(value))}"):
+        CurriculumConfig(**values)
+
+
+@pytest.mark.parametrize("value", [1, np.int64(1)])
+def test_one_as_an_int_is_said_to_be_a_single_step(value, caplog):
+    CurriculumConfig(warmup_steps=value)
+    assert "a warm-up of one optimiser step" in caplog.text and "pass the float 1.0" in caplog.text
+
+
+@pytest.mark.parametrize("value", [1.0, np.float32(1), 2, 0.5])
+def test_no_other_warm_up_is_ambiguous(value, caplog):
+    CurriculumConfig(warmup_steps=value)
+    assert not caplog.text

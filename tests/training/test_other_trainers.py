@@ -264,11 +264,6 @@ def test_sft_packing_is_refused_with_the_reason_and_a_remedy(trl, tmp_path, caus
         sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()), packing=True, max_length=16)
 
 
-def test_sft_streaming_is_refused(trl, tmp_path, causal_lm, tokenizer):
-    with pytest.raises(TypeError, match="streaming IterableDataset, whose rows cannot be drawn by index"):
-        sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()).to_iterable_dataset())
-
-
 def test_dpo_trainer_draws_by_the_curriculum(trl, tmp_path, causal_lm, tokenizer):
     class MyDPOTrainer(CurriculumMixin, trl.DPOTrainer):
         pass
@@ -491,3 +486,53 @@ def test_several_training_datasets_are_refused(st, tmp_path, embedder, pairs):
             {"first": pairs, "second": pairs},
             loss=loss_of("MultipleNegativesRankingLoss", embedder),
         )
+
+
+# Streams
+
+
+def drawn_easy_first(rows, dataset):
+    """Rows of a training on a stream: all batches full, easy ones first, and later all of them."""
+    assert len(rows) == STEPS * BATCH
+    assert_easy_first(rows, dataset)
+    assert len(set(rows[-ROWS:])) > 0.6 * ROWS
+
+
+def test_seq2seq_trainer_takes_a_stream(tmp_path, tokenizer):
+    class MySeq2SeqTrainer(CurriculumMixin, Seq2SeqTrainer):
+        pass
+
+    tokens = tokenizer(numbered())["input_ids"]
+    dataset, model = scored(input_ids=tokens, labels=tokens), tiny_t5()
+    seen = watch(model)
+    args = Seq2SeqTrainingArguments(**options(tmp_path, remove_unused_columns=True))
+    collator = DataCollatorForSeq2Seq(tokenizer, model=model)
+    stream = dataset.to_iterable_dataset(num_shards=2)
+    MySeq2SeqTrainer(model=model, args=args, train_dataset=stream, data_collator=collator).train()
+    drawn_easy_first(flat(first_words(seen)), dataset)
+
+
+def test_sft_trainer_takes_a_stream_and_resumes(trl, tmp_path, tokenizer):
+    dataset, seen = scored(text=numbered()), {"whole": [], "cut": []}
+    for name, stops in (("whole", [STEPS]), ("cut", [17, STEPS])):
+        for stop in stops:
+            torch.manual_seed(0)
+            model = LlamaForCausalLM(llama_config())
+            batches = watch(model)
+            stream = dataset.to_iterable_dataset(num_shards=2)
+            changed = {"save_strategy": "steps", "save_steps": 17, "max_steps": stop}
+            trainer = sft(trl, tmp_path / name, model, tokenizer, stream, curriculum=CurriculumConfig(warmup_steps=20),
+                          **changed)  # fmt: skip
+            trainer.train(resume_from_checkpoint=stop == STEPS and name == "cut")
+            seen[name] += first_words(batches)
+    assert seen["cut"] == seen["whole"]
+    drawn_easy_first(flat(seen["whole"]), dataset)
+
+
+def test_sentence_transformer_trainer_takes_a_stream(st, tmp_path, embedder, pairs):
+    seen = watch(embedder[0])
+    loss = loss_of("MultipleNegativesRankingLoss", embedder)
+    embedding_trainer(st, tmp_path, embedder, pairs.to_iterable_dataset(num_shards=2), loss=loss).train()
+    texts = texts_of(seen, embedder)
+    assert len(texts) == 2 * STEPS  # anchors and positives by turns: no other column was embedded
+    drawn_easy_first(octal_rows(flat(texts[::2])), pairs)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from datasets import Dataset, DatasetDict
 from drawing import independence, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +92,7 @@ def test_a_step_is_the_same_from_a_fresh_sampler_in_any_order(n, batch, warmup):
         np.testing.assert_array_equal(sampler.indices(step), fresh)
 
 
+@pytest.mark.costly
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     n=st.integers(2, 300),
@@ -135,6 +137,34 @@ def test_iterating_twice_yields_the_same_rows_and_set_epoch_others():
     assert second != first
     sampler.set_epoch(0)
     assert list(sampler) == first
+
+
+def test_an_iteration_after_a_run_does_not_know_where_it_stood():
+    sampler = sampler_of()
+    first = list(sampler)
+    for chosen in (lambda: sampler.set_epoch(3), lambda: sampler.set_step(17), lambda: sampler.set_step(39)):
+        chosen()
+        rows = iter(sampler)
+        next(rows)  # a run may end at any row
+        assert len(sampler) == len(first)
+        assert list(sampler) == first
+    sampler.set_step(2 * sampler.steps_per_epoch)
+    list(sampler)
+    sampler.set_epoch(2)  # once the iteration is over, this is about the next
+    assert list(sampler) == rows_of(sampler, range(2 * sampler.steps_per_epoch, 3 * sampler.steps_per_epoch)).tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_that_share_a_sampler_begin_where_they_are_told(workers):
+    sampler = sampler_of(100, 8, 20)
+    loaders = [DataLoader(range(100), batch_size=8, sampler=sampler, num_workers=workers) for _ in range(2)]
+    sampler.set_epoch(2)
+    running = iter(loaders[0])
+    begun = [next(running)]
+    other = torch.cat(list(loaders[1]))
+    rest = torch.cat([*begun, *running])
+    assert other.tolist() == rows_of(sampler, range(13)).tolist()
+    assert rest.tolist() == rows_of(sampler, range(26, 39)).tolist()
 
 
 @pytest.mark.parametrize("warmup", [10, 2_000_000])
@@ -501,6 +531,29 @@ def test_processes_share_the_rows_of_each_step(processes, accumulation, split_ba
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "config", "message"),
+    [
+        (Dataset.from_dict({"difficulty": [0.1, 0.2]}), None, r'got Dataset\..*dataset\["difficulty"\]\[:\]'),
+        (DatasetDict(train=Dataset.from_dict({"difficulty": [0.1]})), None, r'got DatasetDict\..*\["difficulty"\]'),
+        ({"difficulty": [0.1, 0.2]}, None, "one number a row, got dict"),
+        ("difficulty", None, "one number a row, got 'difficulty'"),
+        (["easy", "hard"], None, "difficulty holds <U4, not real numbers"),
+        ([1j, 2], None, "difficulty holds complex128, not real numbers"),
+        (np.array(["2020-01-01"], "datetime64[D]"), None, r"difficulty holds datetime64\[D\], not real numbers"),
+        (
+            [0.1, 0.2],
+            {"warmup_steps": 3},
+            r"config must be a CurriculumConfig, got \{.*Config\(\*\*settings\)",
+        ),
+        ([0.1, 0.2], CurriculumConfig, r"config must be a CurriculumConfig, got <class.*CurriculumConfig\(\.\.\.\)"),
+    ],
+)
+def test_what_is_no_difficulty_or_no_config_is_named(difficulty, config, message):
+    with pytest.raises(TypeError, match=message):
+        CurriculumSampler(difficulty, config, total_batch_size=4, total_steps=10)
 
 
 @pytest.mark.parametrize(

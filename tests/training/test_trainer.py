@@ -212,6 +212,37 @@ def test_missing_difficulty_names_columns_and_remedy(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("perplexty", r"'perplexty' is not in the dataset .*Did you mean 'perplexity'\?$"),
+        ("loss", r"'loss' is not in the dataset .*'perplexity'\]\)\.$"),
+        (
+            "difficulty",
+            r"'difficulty' is not in the dataset .*Create it with `add_difficulty\(dataset, model_id\)`\.$",
+        ),
+    ],
+)
+def test_a_column_of_ones_own_that_is_not_there_is_not_blamed_on_add_difficulty(tmp_path, column, message):
+    dataset = Dataset.from_dict({"row": [1, 2], "perplexity": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, dataset=dataset, curriculum=CurriculumConfig(difficulty_column=column))
+
+
+@pytest.mark.parametrize("curriculum", [{"warmup_steps": 5}, "cosine", 0.3, CurriculumConfig])
+def test_a_curriculum_that_is_no_config_is_named(tmp_path, curriculum):
+    with pytest.raises(TypeError, match=r"curriculum must be a CurriculumConfig, got .*curriculum=CurriculumConfig\("):
+        CurriculumTrainer(model=Recorder(), args=arguments(tmp_path), train_dataset=scored(), curriculum=curriculum)
+
+
+def test_each_training_of_a_trainer_begins_at_its_first_step(tmp_path):
+    trainer = train(tmp_path, dataloader_num_workers=2, dataloader_persistent_workers=True)
+    first = stream(trainer)
+    trainer.model.batches.clear()
+    trainer.train()
+    assert stream(trainer) == first
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ([0.1, math.nan], "nan in row 1"),
@@ -228,11 +259,6 @@ def test_bad_difficulties_are_refused_before_training(tmp_path, values, message)
             args=arguments(tmp_path),
             train_dataset=Dataset.from_dict({"row": [0, 1], "difficulty": values}),
         )
-
-
-def test_streaming_datasets_are_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"streaming IterableDataset.*Dataset\.from_list"):
-        train(tmp_path, dataset=scored().to_iterable_dataset())
 
 
 def test_empty_datasets_are_refused(tmp_path):

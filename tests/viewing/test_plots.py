@@ -206,7 +206,7 @@ def test_extremes_by_another_column():
         ),
         (
             lambda dataset: show_extremes(dataset, "image", column="loss"),
-            r"'loss' is not in .*add_difficulty\(dataset",
+            r"'loss' is not in the dataset \(columns: ",
         ),
         (lambda dataset: show_extremes(dataset, "images"), r"'images' is not in .*Did you mean 'image'\?"),
         (lambda dataset: show_extremes(dataset, clusters=[0, 7]), r"no clusters \[7\]; there are \[0"),

@@ -2,6 +2,8 @@
 
 import json
 import re
+import resource
+import signal
 from html import unescape
 
 import numpy as np
@@ -44,7 +46,7 @@ def test_every_cluster_has_its_prototypes_and_its_hardest_rows(scored, tmp_path)
 def test_the_curve_and_the_record_are_those_of_the_scores(scored, tmp_path):
     html, page = write(scored, tmp_path)
     assert [k for k, _ in page["curve"]] == [4, 5, 6, 7]
-    assert dict(page["record"])["model_id"] == "builtin/hog"
+    assert dict(page["record"])["model_id"] == "builtin/hog" and "quantiles" not in dict(page["record"])
     assert dict(page["record"])["n_clusters"] == str(len(page["sizes"]))
     assert "model id</th><td>builtin/hog</td>" in html
 
@@ -180,13 +182,32 @@ def test_a_record_of_another_tool_is_shown_as_far_as_it_is_one(scored, tmp_path)
     features = scored.features.copy()
     features["difficulty"] = Value("float32", id=json.dumps(record))
     _, page = write(scored.cast(features), tmp_path)
-    assert (page["record"], page["curve"]) == ([["seed", "[1, 2]"]], [[4, 0.5]])
+    assert (page["record"], page["curve"]) == ([], [[4, 0.5]])
 
 
 def test_ten_megabytes_of_text_are_cut(tmp_path):
     html, _ = write(plain(text=["x" * 10_000_000, "y", "z", "x" * 10_000_000]), tmp_path)
     empty, _ = write(plain(text=["", "", "", ""]), tmp_path)
     assert len(html) - len(empty) < 1_000
+
+
+def test_a_write_that_fails_leaves_the_old_page_and_follows_no_link(tmp_path):
+    treasure, page = tmp_path / "treasure", tmp_path / "pages" / "report.html"
+    treasure.write_text("mine")
+    page.parent.mkdir()
+    page.symlink_to(treasure)
+    report(plain(), page)
+    assert treasure.read_text() == "mine" and not page.is_symlink()
+    before = page.read_bytes()
+    limit, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            report(plain(), page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert page.read_bytes() == before and list(page.parent.iterdir()) == [page]
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
