@@ -36,6 +36,13 @@ class Measure(str, Enum):
     margin = "margin"
 
 
+class Duplicates(str, Enum):
+    """Choices of ``--duplicates``."""
+
+    keep = "keep"
+    first = "first"
+
+
 class OnError(str, Enum):
     """Choices of ``--on-error``."""
 
@@ -111,6 +118,9 @@ def score(
         Measure,
         typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
     ] = Measure.distance,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
+    ] = Duplicates.keep,
     on_error: Annotated[
         OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
     ] = OnError.fail,
@@ -152,6 +162,7 @@ def score(
             normalize=normalize.value,
             seed=seed,
             measure=measure.value,
+            duplicates=duplicates.value,
             **options,
         )
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
@@ -177,10 +188,17 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
         **({"splits": {name: len(split) for name, split in splits.items()}} if named else {}),
     }
     missing = f", {without:,} of them without a difficulty" if without else ""
+    doubtful = record.get("doubtful_labels")
+    told = (
+        ""
+        if doubtful is None
+        else f"\nAbout {doubtful:,} labels look wrong: highest difficulties first, see suggested_label."
+    )
+    copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
     chosen = f"[{shown!r}]" if named else ""
     text = f"""
-Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.
+Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
 
 Look at them:   hf-curriculum report {output}
 Share them:     hf-curriculum push {output} USER/NAME

@@ -15,14 +15,15 @@ tags:
 
 # Difficulty scorer
 
-Prototypes (k-means centroids of embeddings) that score rows for curriculum learning: a row near its prototype is easy,
-one far from it is hard. It scores other splits and streams by the same measure.
+Prototypes (k-means centroids of embeddings) that score rows for curriculum learning: {easy}.
+It scores other splits and streams by the same measure.
 
 | | |
 |---|---|
 | Prototypes | {k}{classes} |
 | Number of clusters | {choice} |
 | Embeddings | {dim} numbers a row{space} |
+| Measure | {measure} |
 | Difficulty | {difficulty} |
 | Davies-Bouldin index | {index} |
 | hf-curriculum | {version} |
@@ -46,6 +47,10 @@ DIFFICULTIES = {
     None: "distance to the prototype as it is",
 }
 
+_EASY = {
+    "distance": "a row near its prototype is easy,\none far from it is hard",
+    "margin": "a row that is near to its own class\nalone is easy, one that is as near to another class is hard",
+}
 _MARGINS = {
     "minmax": ", from 0 (lowest of all rows) to 1 (highest)",
     "rank": ", as its rank among all rows, from 0 to 1",
@@ -82,6 +87,8 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         dim=config["dim"],
         choice=config["chosen_by_"] or "not known",
         space=f", {space}" if space else "",
+        easy=_EASY[config["measure"]],
+        measure=config["measure"],
         difficulty=difficulty_text(config),
         index="none" if index is None else f"{float(index):.4g}",
         version=config["version"],

@@ -86,8 +86,8 @@ def add_difficulty(
     Returns:
         The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
         ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]), null in rows without an
-        embedding or a label, and in copies with ``duplicates="first"``. With ``measure="margin"`` also ``suggested_label``, the class that fits best: where it is
-        another than the row's own, the label looks wrong.
+        embedding or a label, and in copies with ``duplicates="first"``. With ``measure="margin"`` also
+        ``suggested_label``, the class that fits best: where it is another than the row's own, the label may be wrong.
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
@@ -215,8 +215,8 @@ def _count_doubtful(scores: dict[str, Scores], rows: dict[str, _Rows]) -> int:
         doubtful += int(looks_wrong(found.margin, labels, found.suggested_label).sum())
         total += labels.size
     logger.info(
-        "About %d of %d labels look wrong, an estimate; %d rows fit another class at least a little better (column "
-        "suggested_label). Look at sort('difficulty', reverse=True) first.",
+        "About %d of %d labels look wrong, an estimate; %d rows fit another class better: see suggested_label, the "
+        "highest difficulties first.",
         doubtful,
         total,
         nearer,

@@ -220,7 +220,7 @@ class DifficultyScorer(Shareable):
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         self.chosen_by_: str | None = _reason(reasons)
-        logger.info("%d clusters: %s.", self.n_clusters_, self.chosen_by_)
+        logger.info("%d clusters: %s. Difficulty is by measure=%r.", self.n_clusters_, self.chosen_by_, self.measure)
         some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
         sample = self._scores(points.select(some), None if classes is None else classes[some])
         self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)

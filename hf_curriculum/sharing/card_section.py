@@ -25,9 +25,14 @@ _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
 ## Difficulty for curriculum learning
 
-Each row has a `difficulty`, low for the prototypes of the dataset and high for what is unlike them: its distance
-to the prototype of its cluster. A curriculum draws easy rows first and opens up to the whole dataset.
+Each row has a `difficulty`, {measured}. A curriculum draws easy rows first and opens up to the whole dataset.
 """
+_MEASURED = {
+    "distance": "low for the prototypes of the dataset and high for what is unlike them: its distance\n"
+    "to the prototype of its cluster",
+    "margin": "low where it is like its own class alone and high where another class is as near:\n"
+    "such labels may be wrong, and `suggested_label` is the class that fits best",
+}
 _TRAIN = """\
 ### Train on it
 
@@ -75,7 +80,7 @@ def card_section(
     options = {"split": shown} if revision is None else {"split": shown, "revision": revision}
     load = _call_text("load_dataset", [_literal(name) for name in where], _literals(options))
     parts = [
-        _HEADING,
+        _HEADING.format(measured=_MEASURED["margin" if record.get("measure") == "margin" else "distance"]),
         "### How it was scored\n\n" + _table(["", ""], _facts(record, splits)),
         f"```python\n{_call(record)}\n```\n" if record else "",
         *(f"![{PurePosixPath(path).stem}]({path})\n" for path in pictures),
@@ -104,12 +109,24 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "Clustered inside each class of": record.get("label_column"),
         "Embeddings before clustering": space_text(record),
         "Clusterer": record.get("clusterer"),
+        "Measure": record.get("measure"),
         "Difficulty": difficulty_text(record),
+        "Labels that look wrong, an estimate": _counted(record.get("doubtful_labels")),
+        "Rows with the embedding of an earlier row": _copies_text(record),
         "Mean of clusterings": repeats if repeats > 1 else None,
         "Seed": record.get("seed"),
         "hf-curriculum": record.get("version"),
     }
     return [[name, _inline(value)] for name, value in facts.items() if value not in (None, "")]
+
+
+def _counted(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"
+
+
+def _copies_text(record: Mapping[str, Any]) -> str | None:
+    copies = _counted(record.get("copies") or None)
+    return f"{copies}, without a difficulty" if copies and record.get("duplicates") == "first" else copies
 
 
 def _encoder_name(encoder: Mapping[str, Any]) -> str | None:
@@ -147,7 +164,9 @@ def _call(record: Mapping[str, Any]) -> str:
     comments = {"model": _encoder_name(encoder)} if model and (is_local or not has_name) else {}
     named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
     arguments = ["dataset", *([named] if model else [])]
-    options = _literals(_encoder_options(encoder)) | _literals(_differing(settings, {"label_column": None}))
+    options = _literals(_encoder_options(encoder)) | _literals(
+        _differing(settings, {"label_column": None, "duplicates": "keep"})
+    )
     lines = []
     if record.get("clusterer"):
         comments["clusterer"] = record["clusterer"]

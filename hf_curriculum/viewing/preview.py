@@ -1,11 +1,14 @@
 """What a curriculum will draw over a training."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, random_difficulty, row_weights
+
+LIKELIEST = 0.03
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Drawn:
         temperature: In the unit of difficulty; ``inf`` once sampling is uniform.
         mean_difficulty: Of a row drawn, as expected.
         share: Share of the draws that falls into each bin, sums to 1.
+        likeliest: Share of the draws that falls on the 3 % of the rows that it draws most.
         rows: Some that it draws, each once.
     """
 
@@ -26,6 +30,7 @@ class Drawn:
     temperature: float
     mean_difficulty: float
     share: NDArray[np.float64]
+    likeliest: float
     rows: NDArray[np.int64]
 
 
@@ -71,6 +76,7 @@ def preview(
                 temperature=temperature,
                 mean_difficulty=float(weights @ scores),
                 share=np.bincount(bins, weights, edges.size - 1).astype(np.float64),
+                likeliest=float(np.sort(weights)[-math.ceil(LIKELIEST * weights.size) :].sum()),
                 rows=np.unique(sampler.indices(step)),
             )
         )

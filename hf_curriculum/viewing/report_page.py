@@ -155,6 +155,7 @@ def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_
                 "fraction": drawn.fraction,
                 "temperature": drawn.temperature if math.isfinite(drawn.temperature) else None,
                 "mean": drawn.mean_difficulty,
+                "likeliest": drawn.likeliest,
                 "share": drawn.share.tolist(),
                 "rows": drawn.rows.tolist(),
             }

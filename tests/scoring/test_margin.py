@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from hf_curriculum import DifficultyScorer, add_difficulty, provenance
+from hf_curriculum.scoring.margin import looks_wrong
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +165,32 @@ def test_add_difficulty_says_which_labels_look_wrong(caplog, digits):
     assert scored.features["suggested_label"] == scored.features["label"]
     suggested = np.array(scored["suggested_label"][:])
     count = int(np.sum(suggested != labels))
-    assert f"{count} of 1797 rows fit another class better" in caplog.text
-    assert provenance(scored)["measure"] == "margin"
-    assert provenance(scored)["doubtful_labels"] == count
+    record = provenance(scored)
+    assert record["measure"] == "margin"
+    assert abs(record["doubtful_labels"] / np.sum(labels != truth) - 1) < 0.1  # an estimate of the planted ones
+    told = f"About {record['doubtful_labels']} of 1797 labels look wrong, an estimate; {count} rows fit another class"
+    assert told in caplog.text
+    assert "10 clusters: one prototype a class. Difficulty is by measure='margin'." in caplog.text
     hardest = scored.sort("difficulty", reverse=True).select(range(100))
     assert np.mean(np.array(hardest["suggested_label"][:]) != np.array(hardest["label"][:])) == 1
     assert "suggested_label" not in add_difficulty(dataset_of(matrix, labels), label_column="label").column_names
+
+
+def test_labels_look_wrong_that_stand_as_near_to_another_class_as_half_of_its_rows():
+    """By hand: class 0 has the margins .1, .2, .3 (half at .2 or less), class 1 .2, .4, .9."""
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 0])
+    margin = np.array([0.1, 0.2, 0.3, 0.2, 0.4, 0.45, 0.9, 0.55], np.float32)
+    suggested = np.array([0, 0, 0, 1, 1, 1, 0, 1])
+    # the medians are .25 and .425: .9 is at .1 of class 0; .55 at .45 of class 1
+    np.testing.assert_array_equal(np.flatnonzero(looks_wrong(margin, labels, suggested)), [6])
+    only = looks_wrong(margin[6:], np.array([1, 1]), np.array([0, 0]))  # rows of class 0 are not there
+    assert not only.any()
+
+
+def test_without_wrong_labels_few_look_wrong(digits):
+    matrix, _, truth = digits
+    record = provenance(add_difficulty(dataset_of(matrix, truth), label_column="label", measure="margin"))
+    assert record["doubtful_labels"] < 0.02 * truth.size
 
 
 @pytest.mark.parametrize(
@@ -203,5 +224,7 @@ def test_add_difficulty_refuses_bad_input_before_it_embeds(digits, scorer):
         add_difficulty(dataset, never, measure="votes", label_column="label")
     with pytest.raises(TypeError, match="measure are those of the scorer"):
         add_difficulty(dataset, scorer=DifficultyScorer(1), measure="margin", label_column="label")
+    with pytest.raises(ValueError, match="fitted with labels"):
+        add_difficulty(dataset, never, scorer=scorer)
     with pytest.raises(ValueError, match="fitted with labels"):
         scorer.score(matrix)

@@ -71,6 +71,7 @@ def test_it_says_what_was_scored_and_how(scored):
         "Number of clusters": "4, given",
         "Davies-Bouldin index": f"{record['davies_bouldin']:.4g}",
         "Embeddings before clustering": "standardised and brought to length 1",
+        "Measure": "distance",
         "Difficulty": "distance to the prototype, from 0 (lowest of the cluster) to 1 (highest)",
         "Seed": "42",
         "hf-curriculum": record["version"],

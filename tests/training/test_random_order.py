@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 from datasets import Dataset
-from scipy.stats import chisquare
+from scipy.stats import chisquare, poisson
 from test_trainer import stream, train
+from worker_training import end, logged
+from worker_training import stream as rows_by_step
+from worker_training import train as train_on_stream
 
-from hf_curriculum import CurriculumConfig, CurriculumSampler, curriculum_weights
+from hf_curriculum import CurriculumConfig, CurriculumSampler, curriculum_stream, curriculum_weights
 from hf_curriculum.training.permutation import random_difficulty, walk
 
 RANDOM = CurriculumConfig(order="random", initial_fraction=0.2, warmup_steps=1.0, schedule="step")
@@ -108,3 +111,61 @@ def test_a_column_that_is_given_is_refused():
 def test_a_sampler_gets_what_its_order_needs(difficulty, order, rows, message):
     with pytest.raises(ValueError, match=message):
         CurriculumSampler(difficulty, CurriculumConfig(order=order), rows=rows, total_batch_size=1, total_steps=9)
+
+
+def passing(n=12_000, shards=4):
+    return Dataset.from_dict({"row": range(n)}).to_iterable_dataset(shards)
+
+
+def test_rows_of_a_stream_come_as_often_as_their_place_says():
+    """Without a difficulty column: copies are Poisson of mean w / E[w] with w = exp(-u / tau), u uniform in [0, 1]."""
+    n, fraction = 12_000, 0.3
+    config = CurriculumConfig(
+        order="random", initial_fraction=fraction, final_fraction=fraction, warmup_steps=1.0, schedule="step"
+    )
+    drawn = curriculum_stream(passing(n), config, total_batch_size=16, total_steps=n // 16, seed=4)
+    copies = np.bincount([row["row"] for row in drawn], minlength=n)
+    assert abs(np.mean(copies > 0) - fraction) < 0.02
+    assert abs(copies.mean() - 1) < 0.05
+    grid = (np.arange(4000) + 0.5) / 4000
+    low, high = 1e-3, 10.0
+    for _ in range(60):  # tau, by the definition of the effective fraction
+        tau = (low + high) / 2
+        weights = np.exp(-grid / tau)
+        rates = weights / weights.mean()
+        low, high = (tau, high) if np.mean(1 - np.exp(-rates)) < fraction else (low, tau)
+    expected = n * np.array([poisson.pmf(k, rates).mean() for k in range(6)])
+    observed = np.bincount(np.minimum(copies, 6), minlength=7)[:6]
+    error = np.sqrt(expected * (1 - expected / n))
+    assert (np.abs(observed - expected) < 5 * error + 0.01 * n * (expected > 0.1 * n)).all()
+    halves = np.array([copies[::2].mean(), copies[1::2].mean(), copies[: n // 2].mean(), copies[n // 2 :].mean()])
+    assert np.abs(halves - 1).max() < 0.1  # no place in the stream is favoured
+
+
+def test_a_random_stream_is_that_of_its_seed_and_resumes_exactly():
+    config = CurriculumConfig(order="random", warmup_steps=0.5)
+
+    def drawn(seed=4):
+        return curriculum_stream(passing(2000), config, total_batch_size=8, total_steps=250, seed=seed)
+
+    whole = [row["row"] for row in drawn()]
+    assert whole == [row["row"] for row in drawn()] != [row["row"] for row in drawn(5)]
+    for stop in (1, 317, 1400):
+        part = drawn()
+        begun = [row["row"] for _, row in zip(range(stop), part, strict=False)]
+        rest = drawn()
+        rest.load_state_dict(part.state_dict())
+        assert begun + [row["row"] for row in rest] == whole
+    assert sorted(set(whole[1400:])) == sorted(whole[1400:])  # after the warm-up each row once
+
+
+def test_a_trainer_takes_a_stream_without_a_difficulty(tmp_path):
+    stream = passing(400).map(lambda row: row)
+    options = {"dataset": stream, "max_steps": 60, "curriculum": {"order": "random"}}
+    train_on_stream(tmp_path / "whole", **options)
+    train_on_stream(tmp_path / "cut", stop=23, **options)
+    train_on_stream(tmp_path / "cut", resume=str(tmp_path / "cut/checkpoint-23"), **options)
+    assert rows_by_step(tmp_path / "cut") == rows_by_step(tmp_path / "whole")
+    logs = logged(end(tmp_path / "whole")["logs"])
+    names = {name for log in logs.values() for name in log}
+    assert "curriculum/mean_difficulty" not in names and "curriculum/rows_read" in names
