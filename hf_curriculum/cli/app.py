@@ -29,6 +29,20 @@ class Normalize(str, Enum):
     rank = "rank"
 
 
+class Measure(str, Enum):
+    """Choices of ``--measure``."""
+
+    distance = "distance"
+    margin = "margin"
+
+
+class Duplicates(str, Enum):
+    """Choices of ``--duplicates``."""
+
+    keep = "keep"
+    first = "first"
+
+
 class OnError(str, Enum):
     """Choices of ``--on-error``."""
 
@@ -97,12 +111,23 @@ def score(
     config: Config = None,
     column: Column = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Number of clusters. [default: by the Davies-Bouldin index]", show_default=False)
+        int | None,
+        typer.Option(
+            help="Number of clusters. [default: where the Davies-Bouldin index has a minimum, else sqrt(N)]",
+            show_default=False,
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
     ] = None,
     normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    measure: Annotated[
+        Measure,
+        typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
+    ] = Measure.distance,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
+    ] = Duplicates.keep,
     on_error: Annotated[
         OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
     ] = OnError.fail,
@@ -135,8 +160,14 @@ def score(
     if model:
         options |= {"batch_size": batch_size, "on_error": on_error.value}
     options |= {"n_clusters": clusters, "label_column": label_column, "normalize": normalize.value, "seed": seed}
+    compared: dict[str, Any] = {
+        "measure": measure.value,
+        "duplicates": duplicates.value,
+    }  # rows with rows of other files
     with answering(as_json):
         if engine is Engine.ray:
+            if compared != {"measure": "distance", "duplicates": "keep"}:
+                raise ValueError("--engine ray scores by --measure distance and keeps --duplicates: leave both out.")
             if split or config or overwrite:
                 raise ValueError(
                     "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
@@ -153,7 +184,7 @@ def score(
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        scored = add_difficulty(rows, model, **options)
+        scored = add_difficulty(rows, model, **options, **compared)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
             save(scored, folder)
             _tell_of_scores(scored, folder, as_json)
@@ -198,10 +229,17 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
         **({"splits": {name: len(split) for name, split in splits.items()}} if named else {}),
     }
     missing = f", {without:,} of them without a difficulty" if without else ""
+    doubtful = record.get("doubtful_labels")
+    told = (
+        ""
+        if doubtful is None
+        else f"\nAbout {doubtful:,} labels look wrong: highest difficulties first, see suggested_label."
+    )
+    copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
     chosen = f"[{shown!r}]" if named else ""
     text = f"""
-Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.
+Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
 
 Look at them:   hf-curriculum report {output}
 Share them:     hf-curriculum push {output} USER/NAME

@@ -3,6 +3,7 @@ from .columns import DIFFICULTY as DIFFICULTY
 from .columns import DISTANCE as DISTANCE
 from .columns import EMBEDDING as EMBEDDING
 from .columns import SCORES as SCORES
+from .columns import SUGGESTED_LABEL as SUGGESTED_LABEL
 from .columns import add_columns as add_columns
 from .columns import append_dataset as append_dataset
 from .columns import arrow_column as arrow_column

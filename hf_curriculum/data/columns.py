@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 65_536
 SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
+SUGGESTED_LABEL = "suggested_label"
 
 
 def require_column(
@@ -135,20 +136,24 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
         column: Its name.
 
     Returns:
-        The class of each row, of integers or strings of numpy, shape ``(N,)``.
+        The class of each row, of integers or strings of numpy, shape ``(N,)``. A masked array where the column has
+        nulls.
 
     Raises:
-        ValueError: If the column is missing, has a null, or holds neither integers nor strings.
+        ValueError: If the column is missing, null in all rows, or holds neither integers nor strings.
     """
     require_column(dataset, column)
     array = arrow_column(dataset, column)
-    if array.null_count:
-        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"Label column {column!r} is null in {array.null_count} rows, the first is row {row}.")
+    if array.null_count == len(array):
+        raise ValueError(f"Label column {column!r} is null in all {len(array)} rows.")
     if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise ValueError(f"Label column {column!r} holds {array.type}; labels must be integers or strings.")
+    null = array.is_null().to_numpy(zero_copy_only=False)
+    if null.any():
+        array = array.fill_null(0 if pa.types.is_integer(array.type) else "")
     labels = array.to_numpy(zero_copy_only=False)
-    return labels.astype(str) if labels.dtype == object else labels
+    labels = labels.astype(str) if labels.dtype == object else labels
+    return np.ma.masked_array(labels, null) if null.any() else labels
 
 
 def read_clusters(dataset: Dataset) -> NDArray[np.int64]:

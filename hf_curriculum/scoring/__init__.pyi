@@ -1,5 +1,5 @@
 from .difficulty import difficulty_of as difficulty_of
-from .model_card import DIFFICULTIES as DIFFICULTIES
+from .model_card import difficulty_text as difficulty_text
 from .model_card import space_text as space_text
 from .parquet import score_parquet as score_parquet
 from .points import Points as Points

@@ -176,6 +176,8 @@ class _Job:
         ours = {*SCORES} & {self.id_column, self.label_column}
         if ours:
             raise ValueError(f"Column {ours.pop()!r} is one that is written: it cannot name rows or classes.")
+        if self.scorer.measure != "distance":
+            raise ValueError(f'score_parquet scores by measure="distance", got a scorer of {self.scorer.measure!r}.')
         if not self.scorer.is_fitted:
             self.scorer.check_rows(len(self.source))
         elif (self.label_column is None) != (self.scorer.centroid_labels_ is None):

@@ -33,20 +33,23 @@ class Space:
         mean: Subtracted from each dimension, float32, shape ``(dim,)``.
         scale: Then divides it, float32, shape ``(dim,)``.
         unit: Whether each vector is then brought to length 1; a zero vector stays.
+        directions: What each vector is then multiplied by, float32, shape ``(dim, dim)``; ``None`` (default) for
+            nothing.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
     unit: bool
+    directions: torch.Tensor | None = None
 
     def change(self, rows: torch.Tensor) -> torch.Tensor:
-        """Bring rows, float32, shape ``(n, dim)``, to this space in place."""
+        """Rows, float32, shape ``(n, dim)``, in this space; those that are given are changed."""
         rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
         if self.unit:
             norms = lengths(rows)[:, None]
             nothing = norms <= EPSILON * self._offset  # what is left of rows that equal the mean has no direction
             rows.div_(norms.masked_fill(nothing, 1)).masked_fill_(nothing, 0)
-        return rows
+        return rows if self.directions is None else rows @ self.directions.to(rows.device)
 
     @property
     def _offset(self) -> float:

@@ -105,9 +105,24 @@ class Prototypes:
         """
         cluster, distance = self.nearest(points, labels)
         near = rounding_of(self.centroids, points.rounding)
+        return cluster, distance, *self.place(distance, cluster, near)
+
+    def place(
+        self, measured: NDArray[np.float32], cluster: NDArray[np.int32], near: NDArray[np.float32] | float = 0.0
+    ) -> tuple[NDArray[np.float32], int]:
+        """Difficulty of each row, and how many are outside the range of their cluster.
+
+        Args:
+            measured: Of each row, what ``quantiles`` are of. Shape ``(N,)``.
+            cluster: Cluster of each row, shape ``(N,)``.
+            near: Differences of equal rows in each cluster, shape ``(K,)``. Default none but those of float32.
+
+        Returns:
+            Difficulty, float32, shape ``(N,)``; and their number.
+        """
         near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
-        beyond = count_outside(distance, cluster, self.quantiles, near)
-        return cluster, distance, difficulty_of(distance, cluster, self.quantiles, near), beyond
+        beyond = count_outside(measured, cluster, self.quantiles, near)
+        return difficulty_of(measured, cluster, self.quantiles, near), beyond
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Nearest prototype of each point (of its class, if there are classes) and the distance to it.

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 UNIFORM_FRACTION = 1 - 1 / math.e
 """Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
 SCHEDULES = ("cosine", "linear", "root", "step")
-ORDERS = ("easy_first", "hard_first")
+ORDERS = ("easy_first", "hard_first", "random")
 
 
 @suggesting
@@ -32,8 +32,10 @@ class CurriculumConfig:
             ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
             the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
             ``[0, 1]`` to the share of the rise that is done, in ``[0, 1]``.
-        order: ``"easy_first"`` (default) or ``"hard_first"``.
-        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``.
+        order: ``"easy_first"`` (default), ``"hard_first"``, or ``"random"``: a pool of random rows that grows by the
+            same schedule, chosen by the seed, without a difficulty.
+        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``; ``None`` with
+            ``order="random"``, which reads none.
         seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
 
     Numbers of numpy become those of Python.
@@ -54,7 +56,7 @@ class CurriculumConfig:
     warmup_steps: int | float = 0.5
     schedule: str | Callable[[float], float] = "cosine"
     order: str = "easy_first"
-    difficulty_column: str = "difficulty"
+    difficulty_column: str | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +80,13 @@ class CurriculumConfig:
             raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+        if self.order != "random":
+            object.__setattr__(self, "difficulty_column", self.difficulty_column or "difficulty")
+        elif self.difficulty_column is not None:
+            raise ValueError(
+                f"order='random' draws rows without looking at difficulties: leave difficulty_column="
+                f"{self.difficulty_column!r} out, or choose another order."
+            )
 
     def _check_types(self) -> None:
         for name in ("initial_fraction", "final_fraction"):
@@ -85,7 +94,7 @@ class CurriculumConfig:
                 raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}.")
         if self.seed is not None and not is_number(self.seed, int):
             raise ValueError(f"seed must be an integer or None, got {self.seed!r}.")
-        if not isinstance(self.difficulty_column, str):
+        if self.difficulty_column is not None and not isinstance(self.difficulty_column, str):
             raise ValueError(f"difficulty_column must be the name of a column, got {self.difficulty_column!r}.")
 
     @staticmethod

@@ -61,7 +61,7 @@ class CopyLaw:
     def _scores(self, difficulty: FloatArray) -> FloatArray:
         """Scores from 0, the row to draw first, on; difficulties outside the quantiles count as their nearest."""
         inside = np.clip(difficulty, self._lowest, self._highest)
-        return inside - self._lowest if self.config.order == "easy_first" else self._highest - inside
+        return self._highest - inside if self.config.order == "hard_first" else inside - self._lowest
 
     def warmup_rows(self, readers: int) -> int:
         """Rows that one of ``readers`` hands out during the warm-up."""

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from hf_curriculum.data import require_number, suggesting
 from hf_curriculum.training.bins import difficulty_bins, ordered
 from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
+from hf_curriculum.training.permutation import random_difficulty
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
 
 
@@ -147,9 +148,9 @@ def curriculum_weights(
     """Probability with which each row is drawn at a training step.
 
     Args:
-        difficulty: Finite scores, low = easy. Shape ``(N,)``.
+        difficulty: Finite scores, low = easy. Shape ``(N,)``. With ``order="random"`` only their number counts.
         step: Optimiser step, from 0.
-        config: The curriculum.
+        config: The curriculum; without a seed of its own, ``order="random"`` takes 0.
         total_steps: Optimiser steps of the training; needed when ``config.warmup_steps`` is a share.
 
     Returns:
@@ -163,7 +164,11 @@ def curriculum_weights(
     if not step >= 0:
         raise ValueError(f"step counts from 0, got {step}.")
     config = require_config(config, "config")
-    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)
+    scores = check_difficulty(difficulty).astype(np.float64)
+    if config.order == "random":
+        scores = random_difficulty(scores.size, (config.seed or 0) % 2**64).astype(np.float64)
+    else:
+        scores = ordered(scores, config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)

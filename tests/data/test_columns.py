@@ -358,8 +358,7 @@ def test_labels_are_integers_or_strings(values, feature):
 @pytest.mark.parametrize(
     "values, feature, message",
     [
-        ([0, None, None], Value("int64"), "Label column 'c' is null in 2 rows, the first is row 1"),
-        (["a", "b", None], Value("string"), "null in 1 rows, the first is row 2"),
+        ([None, None], Value("int64"), "Label column 'c' is null in all 2 rows"),
         ([0.5, 1.0], Value("float32"), "holds float; labels must be integers or strings"),
         ([True, False], Value("bool"), "holds bool; labels must be"),
         ([[0], [1]], List(Value("int64")), "holds list<.*>; labels must be"),
@@ -368,6 +367,14 @@ def test_labels_are_integers_or_strings(values, feature):
 def test_other_labels_are_refused(values, feature, message):
     with pytest.raises(ValueError, match=message):
         read_labels(column(values, feature), "c")
+
+
+@pytest.mark.parametrize("values, feature", [([0, None, 2], Value("int64")), (["a", None, "b"], Value("string"))])
+def test_missing_labels_are_masked(values, feature):
+    labels = read_labels(column(values, feature), "c")
+    assert labels.tolist() == values
+    assert np.ma.getmaskarray(labels).tolist() == [False, True, False]
+    assert labels.dtype.kind in "iU"
 
 
 def test_a_missing_label_column_asks_for_the_near_one():

@@ -192,6 +192,8 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "clusterer": None,
         "dim": DIM,
         "repeats": 1,
+        "measure": "distance",
+        "chosen_by_": "given",
         "sizes": [9],
         "outliers_": scorer.outliers_,
         "davies_bouldin_": scorer.davies_bouldin_,
@@ -315,6 +317,8 @@ FIELDS = {
     "clusterer": (1, {}),
     "dim": (None, 0, "6", 6.0),
     "repeats": (None, 0, 1.0),
+    "chosen_by_": (1, []),
+    "measure": (None, "margins", [], 1),
     "sizes": (None, 9, [], [0], [-9], [9.0], ["9"]),
     "outliers_": (None, -1, 0.0),
     "davies_bouldin_": ("infinity", -1, True, float("nan"), float("inf"), 10**400),
@@ -340,6 +344,13 @@ def test_a_field_of_another_kind_is_named_with_what_it_must_be(tmp_path, name):
     for value in FIELDS[name]:
         changed(tmp_path, **{name: value})
         refused(tmp_path, f"config.json: field '{name}' must be .*, got .*")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(FIELDS.keys() - {"measure", "chosen_by_"})
+)  # which files of earlier releases lack
+def test_a_field_that_is_missing_is_named(tmp_path, name):
+    saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -349,11 +360,19 @@ def test_a_field_of_another_kind_is_named_with_what_it_must_be(tmp_path, name):
         refused(tmp_path, f"config.json has no field '{name}'")
 
 
-@pytest.mark.parametrize("version", [2, 10**9])
+def test_a_margin_needs_classes_and_directions(tmp_path):
+    saved(tmp_path)
+    changed(tmp_path, measure="margin")
+    refused(tmp_path, "model.safetensors has no tensor 'directions'")
+    changed(tmp_path, centroid_labels_=["cat"] * 9)
+    refused(tmp_path, "measure 'margin' needs labels of two or more classes in 'centroid_labels_'")
+
+
+@pytest.mark.parametrize("version", [3, 10**9])
 def test_a_later_format_asks_for_a_later_library(tmp_path, version):
     saved(tmp_path)
     changed(tmp_path, format_version=version)
-    refused(tmp_path, f"has format_version {version}; this version of hf-curriculum reads 1. Upgrade it")
+    refused(tmp_path, f"has format_version {version}; this version of hf-curriculum reads up to 2. Upgrade it")
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None])
