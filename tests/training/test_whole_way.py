@@ -96,10 +96,9 @@ def assert_is_a_curriculum(steps, scored):
         weights = np.exp(-difficulty.astype(float) / sampler.temperature(step))
         planned.append(weights @ difficulty / weights.sum())
     found = [difficulty[steps[step]].mean() for step in range(WARMUP)]
-    sys.stderr.write(str(np.abs(np.array(found) - planned).reshape(-1, 10).mean(1)))
     assert abs(np.mean(found) - np.mean(planned)) < 0.01
     passed = np.concatenate([steps[step] for step in range(WARMUP + 10, STEPS)])
-    assert np.bincount(passed).max() <= 2 and len(np.unique(passed)) > 0.8 * min(passed.size, ROWS)
+    assert np.bincount(passed).max() <= 2 and len(np.unique(passed)) > 0.6 * passed.size  # the ends of two passes
 
 
 @pytest.mark.costly
