@@ -304,10 +304,9 @@ class _Copies(_BaseExamplesIterable):
         while self.passes is None or state["pass"] < self.passes:
             yield from self._read_pass(state)
             state |= {"source": None, "skip": 0, "pass": state["pass"] + 1, "began": state["read"]}
-            in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(
-                self.readers
-            )  # where it should end there, chance may
-            if in_warmup and self.reader == 0:
+            # Where it should end there, chance may let it end before; and what begins again is told of once.
+            in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(self.readers)
+            if in_warmup and self.reader == 0 and state["pass"] == (self.passes or 1):
                 logger.warning(
                     "The stream ended after %d rows of each reader, and %s: the warm-up has %d steps of %d rows.",
                     state["read"],

@@ -54,6 +54,7 @@ from hf_curriculum import (
     Embedder,
     add_difficulty,
     add_embeddings,
+    curriculum_stream,
     curriculum_weights,
     score_parquet,
 )
@@ -477,6 +478,14 @@ def test_a_stream_scored_on_the_way_is_trained_on(tmp_path):
     execute("streams.md", "The distribution of the difficulties", names)
     names["trainer"].train()
     assert difficulty[rows_of(names["seen"])[:80]].mean() < 0.8 * difficulty.mean()
+
+
+def test_sorted_files_are_written_and_streamed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"scored": numbers()}
+    execute("streams.md", "Read less", names)
+    drawn = list(curriculum_stream(names["stream"], total_batch_size=8, total_steps=ROWS // 4))
+    assert {row["x"] for row in drawn} < set(numbers()["x"]) and len(drawn) > ROWS / 2
 
 
 def test_a_stream_is_scored_as_a_dataset_is(tmp_path):

@@ -482,6 +482,7 @@ def test_a_stream_that_ends_in_the_warmup_is_told(caplog):
     assert "The stream ended after 24000 rows" in caplog.text and "1500 steps of 32 rows" in caplog.text
     caplog.clear()
     rows_of(curriculum(config=CurriculumConfig(warmup_steps=STEPS)))  # it ends there, but for chance
+    rows_of(curriculum(stream_of().repeat(2), CurriculumConfig(warmup_steps=2 * STEPS)))  # as asked for
     assert not caplog.records
 
 

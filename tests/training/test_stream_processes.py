@@ -119,11 +119,11 @@ def test_another_number_of_processes_is_refused_and_shards_of_unequal_size_are_t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 1), (2, 20, 2.5)])
+@pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 1), (2, 20, 1.2)])
 def test_a_training_on_a_stream_that_is_killed_goes_on_exactly(tmp_path, processes, kills, longest):
     rng = random.Random(processes)
     delays = [rng.uniform(0, longest) for _ in range(kills)]
-    steps = 100 + round(sum(delays) / 0.008)
+    steps = 100 + round(sum(delays) / (0.008 * processes))
     options = {
         "rows": 500,
         "shards": 4,
