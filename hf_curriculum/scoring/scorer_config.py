@@ -99,7 +99,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {AGAIN}")
     _check_version(path, config.get("format_version"))
-    config.setdefault("difficulty_quantiles_", None)  # older files have none
+    for name in ("difficulty_quantiles_", "checksum"):  # older files have none
+        config.setdefault(name, None)
     for name, (is_right, wanted) in _FIELDS.items():
         if name not in config:
             raise ValueError(f"{path} has no field {name!r}. {AGAIN}")
@@ -209,5 +210,6 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
         f"an object that nests at most {_DEEPEST} deep, or null",
     ),
+    "checksum": (_or_null(_is_a(str)), "a string or null"),
     "difficulty_quantiles_": (_or_null(_is_ascending), "a list of two or more ascending numbers, 0 or more, or null"),
 }
