@@ -76,8 +76,8 @@ def _read(source: dict[str, Any], name: str) -> Any:
     except LocalEntryNotFoundError:  # not there to be had, which is not the same as not there
         if name == "modules.json" and not _is_known_to_lack(source, name):
             logger.warning(
-                "Whether %s has a %s, which says how it pools, cannot be told without the Hub; it is taken to have none. "
-                "Say it by pooling=..., or load the model once with the Hub.",
+                "Whether %s has a %s, which says how it pools, cannot be told without the Hub; it is taken to have "
+                "none. Say it by pooling=..., or load the model once with the Hub.",
                 model_id,
                 name,
             )
