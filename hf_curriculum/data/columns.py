@@ -70,7 +70,7 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
         raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
-    if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
+    if pa.types.is_integer(array.type) and pc.max(array).as_py() > 2**53:
         row = int(array.fill_null(0).to_numpy().argmax())
         raise ValueError(
             f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
@@ -186,7 +186,8 @@ def hide_columns(dataset: Any, columns: Collection[str]) -> Any:
         return DatasetDict({name: hide_columns(split, columns) for name, split in dataset.items()})
     if not isinstance(dataset, Dataset):
         return dataset
-    shown = [name for name in dataset.format["columns"] if name not in columns]
+    every = dataset.format["output_all_columns"]  # which shows the others, too, as they are: now in the format
+    shown = [name for name in (dataset.column_names if every else dataset.format["columns"]) if name not in columns]
     return dataset.with_format(dataset.format["type"], columns=shown, **dataset.format["format_kwargs"])
 
 

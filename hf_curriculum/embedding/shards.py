@@ -161,9 +161,10 @@ class ShardFolder:
             owner = next((rank for rank, gone in enumerate(missing) if start not in gone), None)
             if owner is None:
                 raise self._deleted("written to", FileNotFoundError())
-            with agree("sharing finished shards"):
+            with agree("reading finished shards"):  # before the others wait for what it reads
                 parcel = [self._finished[start].read_bytes() if state.process_index == owner else None]
-                (content,) = broadcast_object_list(parcel, from_process=owner)
+            (content,) = broadcast_object_list(parcel, from_process=owner)
+            with agree("writing finished shards"):
                 if start in missing[state.process_index]:
                     with self._appears_whole(start) as file:
                         file.write_bytes(content)

@@ -1,6 +1,7 @@
 """The modules that a Sentence Transformers repository puts behind its transformer."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+logger = logging.getLogger(__name__)
 _POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
 _POOLINGS |= {pooling: pooling for pooling in _POOLINGS.values()}  # as version 6 names them
 
@@ -32,7 +34,7 @@ class SentenceModules:
 
         Raises:
             ValueError: If it does anything else than a transformer, one pooling and a normalisation do, a file of it
-                is damaged, or cannot be had, so that nobody knows.
+                is damaged.
         """
         modules = _read(source, "modules.json")
         if modules is None:
@@ -71,12 +73,14 @@ def _read(source: dict[str, Any], name: str) -> Any:
         in_folder = Path(model_id).is_dir()
         path = Path(model_id, name) if in_folder else hf_hub_download(model_id, name, revision=source["revision"])
         return json.loads(Path(path).read_text())
-    except LocalEntryNotFoundError as error:  # not there to be had, which is not the same as not there
-        if not _is_known_to_lack(source, name):
-            raise ValueError(
-                f"Whether {model_id} has a {name}, which says how it pools, cannot be told without the Hub. Say it by "
-                "pooling=..., 'mean' for an encoder such as BERT, or load the model once with the Hub."
-            ) from error
+    except LocalEntryNotFoundError:  # not there to be had, which is not the same as not there
+        if name == "modules.json" and not _is_known_to_lack(source, name):
+            logger.warning(
+                "Whether %s has a %s, which says how it pools, cannot be told without the Hub; it is taken to have "
+                "none. Say it by pooling=..., or load the model once with the Hub.",
+                model_id,
+                name,
+            )
         return None
     except (EntryNotFoundError, FileNotFoundError):
         return None

@@ -195,7 +195,7 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
-_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None, "difficulty_quantiles_": None}
+_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None, "difficulty_quantiles_": None, "checksum": None}
 """Fields that their files lack."""
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_a(str), "a string"),
@@ -225,5 +225,6 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
         f"an object that nests at most {_DEEPEST} deep, or null",
     ),
+    "checksum": (_or_null(_is_a(str)), "a string or null"),
     "difficulty_quantiles_": (_or_null(_is_ascending), "a list of two or more ascending numbers, 0 or more, or null"),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from numpy.typing import NDArray
@@ -67,8 +68,10 @@ def write(folder: Path, stored: StoredScorer) -> None:
     config = config_of(stored)
     # The config goes first and comes last, so that a save that broke off is one without a config.
     (folder / CONFIG).unlink(missing_ok=True)
+    arrays = _arrays_of(stored)
+    config["checksum"] = _checksum(arrays)
     with appears_whole(folder / TENSORS) as file:
-        file.write(save(_arrays_of(stored)))
+        file.write(save(arrays))
     with appears_whole(folder / CONFIG) as file:
         file.write(json.dumps(config, indent=2).encode())
 
@@ -97,7 +100,10 @@ def read(folder: Path) -> StoredScorer:
     shapes = {"centroids": (k, dim), "mean": (dim,), "scale": (dim,), "quantiles": (k, knots)}
     if config["measure"] == "margin":
         shapes["directions"] = dim, dim
-    return _stored(_read_arrays(folder / TENSORS, shapes), config)
+    arrays = _read_arrays(folder / TENSORS, shapes)
+    if config["checksum"] not in (None, _checksum(arrays)):
+        raise ValueError(f"{folder / TENSORS} is damaged: its numbers are not those that were saved. {AGAIN}")
+    return _stored(arrays, config)
 
 
 def locate(source: str | Path, **options: Any) -> Path:
@@ -168,6 +174,14 @@ def _arrays_of(stored: StoredScorer) -> Arrays:
     if stored.space.directions is not None:
         arrays["directions"] = stored.space.directions.cpu().numpy()
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _checksum(arrays: Arrays) -> str:
+    """Of the numbers, which a safetensors file itself does not check."""
+    found = xxhash.xxh3_128()
+    for name in sorted(arrays):
+        found.update(np.ascontiguousarray(arrays[name]).data)
+    return found.hexdigest()
 
 
 def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:

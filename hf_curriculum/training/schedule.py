@@ -121,8 +121,8 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     Returns:
         The temperature, in the unit of ``difficulty``; its effective fraction is within 1e-6 of the target. A target
         that uniform sampling does not exceed has no finite answer and gives ``math.inf`` (uniform sampling). A target
-        below what the easiest rows alone give (one row, or all that tie for the lowest difficulty, which those within
-        1e-306 of it do) gives a temperature so low that only these are drawn.
+        below what the easiest rows alone give (one row, or all that tie for the lowest difficulty) gives a
+        temperature so low that only these are drawn; those within 1e-306 of it count as tied.
 
     Raises:
         ValueError: If ``fraction`` is not in ``(0, 1]``, or ``difficulty`` is empty, not finite or not 1-D.

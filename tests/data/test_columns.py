@@ -24,6 +24,7 @@ from PIL import Image as PILImage
 
 from hf_curriculum.data.columns import (
     add_columns,
+    hide_columns,
     read_difficulty,
     read_embeddings,
     read_labels,
@@ -615,3 +616,26 @@ def test_a_renamed_column_keeps_its_record_under_the_new_name(scored):
 def test_the_record_of_a_missing_column_is_an_error():
     with pytest.raises(ValueError, match="Column 'difficulty' is not in the dataset"):
         provenance(TEN)
+
+
+@pytest.mark.parametrize("shown", [None, ["label"], ["label", "difficulty"]])
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [(None, False), *((kind, every) for kind in ("numpy", "torch") for every in (False, True))]
+    + [("pandas", False), ("arrow", False)],  # which datasets joins with no others
+)
+def test_hiding_a_column_hides_no_other(kind, every, shown):
+    dataset = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1], "difficulty": [0.1, 0.2]})
+    seen = dataset.with_format(kind, columns=shown, output_all_columns=every)
+    names = lambda rows: set(getattr(rows, "column_names", None) or list(rows))  # noqa: E731
+    before = names(seen[0])
+    hidden = hide_columns(seen, ["difficulty", "embedding"])
+    assert names(hidden[0]) == before - {"difficulty"}
+    assert hidden.format["type"] == seen.format["type"] and hidden.column_names == dataset.column_names
+    assert read_difficulty(hidden, "difficulty").tolist() == [0.1, 0.2]
+
+
+def test_hiding_a_column_keeps_a_transform():
+    dataset = Dataset.from_dict({"label": [0, 1], "difficulty": [0.1, 0.2]})
+    hidden = hide_columns(dataset.with_transform(lambda rows: {"names": [sorted(rows)] * 2}), ["difficulty"])
+    assert hidden[:]["names"][0] == ["label"]

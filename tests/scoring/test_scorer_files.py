@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.cluster import MiniBatchKMeans
@@ -201,6 +202,7 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "centroid_labels_": ["cat"] * 3 + ["dog"] * 3 + ["\u0111"] * 3,
         "trained_on": None,
         "difficulty_quantiles_": scorer.quantiles_,
+        "checksum": xxhash.xxh3_128(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest(),
     }
 
 
@@ -325,6 +327,7 @@ FIELDS = {
     "davies_bouldin_curve_": (None, [], {"two": 1}, {"2": None}, {"-2": 1}, {"\u00b2": 1}, {"9" * 30: 1}),
     "centroid_labels_": ("cat" * 3, [], [None] * 9, [0.5] * 9, ["cat"] * 8 + [1], [1] * 8 + [True], [["a"]] * 9),
     "trained_on": ("me/encoder", []),
+    "checksum": (1, [], True),
     "difficulty_quantiles_": ("0", [], [0.5], [0.5, 0.2], [-1, 0], [0, "1"], [0, True], [0, float("nan")], [0, 1e999]),
 }
 
@@ -354,8 +357,8 @@ def test_a_field_that_is_missing_is_named(tmp_path, name):
     config = json.loads((tmp_path / "config.json").read_text())
     del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    if name == "difficulty_quantiles_":  # files of the time before it are read
-        assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ is None
+    if name in ("difficulty_quantiles_", "checksum"):  # files of the time before it are read
+        assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ == config.get("difficulty_quantiles_")
     else:
         refused(tmp_path, f"config.json has no field '{name}'")
 
@@ -540,3 +543,18 @@ def test_a_record_that_nests_deeply_is_refused_or_can_be_saved_again(tmp_path, d
         return
     with pytest.raises(ValueError, match="config.json.*(nests at most 32 deep|is not JSON)"):
         DifficultyScorer.from_pretrained(tmp_path)
+
+
+def test_each_of_sixty_flips_of_a_bit_of_its_numbers_is_found(tmp_path):
+    _, folder = saved(tmp_path)
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    rng = np.random.default_rng(0)
+    for place in rng.integers(start, len(content), 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        refused(folder, "model.safetensors.*(is damaged|has NaN|must be positive|must ascend)")
+    file.write_bytes(content)
+    DifficultyScorer.from_pretrained(folder)
