@@ -74,6 +74,9 @@ def test_the_slider_shows_what_the_sampler_draws(scored, tmp_path):
         assert one["rows"] == np.unique(sampler.indices(one["step"])).tolist()
         assert one["fraction"] == pytest.approx(sampler.effective_fraction(one["step"]))
         assert sum(one["share"]) == pytest.approx(1)
+        weights = curriculum_weights(np.array(scored["difficulty"]), one["step"], config)
+        assert one["likeliest"] == pytest.approx(np.sort(weights)[-math.ceil(0.03 * len(scored)) :].sum(), rel=1e-4)
+    (tmp_path / "report.html").read_text().index(f"rows are {100 * drawn[0]['likeliest']:.0f} % of the draws")
     assert [one["temperature"] is None for one in drawn] == [one["step"] >= 30 for one in drawn]
 
 
