@@ -1,6 +1,7 @@
 """The report page as a file: what it holds, what it leaves out, and that hostile rows cannot leave their place."""
 
 import json
+import math
 import re
 import resource
 import signal
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, report
+from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
 
 DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
