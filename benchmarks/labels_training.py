@@ -90,8 +90,10 @@ def train(
     return model
 
 
-def runs(name: str, matrix: np.ndarray, labels: np.ndarray, noise: tuple[str, float], seed: int) -> Iterator[dict]:
-    """Figures of each arm and number of epochs, one wrong labelling."""
+def runs(
+    name: str, matrix: np.ndarray, labels: np.ndarray, noise: tuple[str, float], seed: int, done: set[tuple]
+) -> Iterator[dict]:
+    """Figures of each arm and number of epochs that is not done, one wrong labelling."""
     rows = len(matrix) - TEST
     given, wrong = mislabelled(labels[:rows], *noise, seed)
     kept = {"cleanlab": without_issues(matrix[:rows], given), "suggested": as_suggested(matrix[:rows], given)}
@@ -101,7 +103,7 @@ def runs(name: str, matrix: np.ndarray, labels: np.ndarray, noise: tuple[str, fl
     seen = torch.from_numpy(given)
     for epochs in EPOCHS:
         steps = epochs * rows // BATCH
-        for arm in ARMS:
+        for arm in [arm for arm in ARMS if (epochs, *arm) not in done]:
             chosen = torch.from_numpy(kept[arm[0]]) if arm[0] in kept else torch.arange(rows)
             sampler = sampler_of(arm, len(chosen), scores.get(arm[0]), steps, seed)
             model = train(inputs[chosen], seen[chosen], sampler, steps, seed, 0.1 if arm[0] == "smoothing" else 0.0)
@@ -158,17 +160,17 @@ def main() -> None:
     lines = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
     if args.summary:
         return summary(lines)
-    wanted = len(ARMS) * len(EPOCHS)
     sources = [item for item in datasets(args.data, args.output.parent, args.rows) if item[0] in args.only]
     for kind, share in NOISE:
         for seed in range(args.seeds):
             for name, matrix, labels in sources:
                 cell = {"data": name, "noise": kind, "share": share, "seed": seed}
-                if sum(cell.items() <= line.items() for line in lines) == wanted:
+                done = {(line["epochs"], line["arm"], line["pool"]) for line in lines if cell.items() <= line.items()}
+                if len(done) == len(ARMS) * len(EPOCHS):
                     continue
-                done = list(runs(name, matrix, labels, (kind, share), seed))
-                with args.output.open("a") as output:
-                    output.writelines(json.dumps(line) + "\n" for line in done)
+                for line in runs(name, matrix, labels, (kind, share), seed, done):
+                    with args.output.open("a") as output:
+                        output.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
