@@ -10,7 +10,7 @@ On planted clusters of several numbers, dimensions, spreads and sizes, on one Ga
   more
 - "strength": the largest number of a prediction strength of 0.8 and more (Tibshirani and Walther 2005)
 
-The last two try the numbers 2, 3, 4, 6, 8, 11, ...; a dash is for none.
+The last two try the numbers 2, 4, 8, ... and the two beside the largest that passes; a dash is for none.
 """
 
 import argparse
@@ -73,9 +73,12 @@ def strength(own: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def largest(points: Points, judge: Callable[[np.ndarray, np.ndarray], float], enough: float) -> int | None:
-    top = 8 * np.sqrt(len(points))
-    grid = sorted({round(2 ** (i / 2)) for i in range(2, int(2 * np.log2(top)) + 1)})
-    return max((k for k in grid if agreement(points, k, judge) >= enough), default=None)
+    grid = [2**i for i in range(1, int(np.log2(8 * np.sqrt(len(points)))) + 1)]
+    passing = [k for k in grid if agreement(points, k, judge) >= enough]
+    if not passing:
+        return None
+    beside = [round(passing[-1] * factor) for factor in (2**-0.5, 2**0.5)]
+    return max([passing[-1], *(k for k in beside if agreement(points, k, judge) >= enough)])
 
 
 def index(points: Points) -> int | None:
