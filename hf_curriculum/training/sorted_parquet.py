@@ -143,12 +143,28 @@ class SortedFiles(_BaseExamplesIterable):
         return int(self._files.num_shards)
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> "SortedFiles":
-        """The files in another order, and the rows of each."""
+        """The files in another order, and the rows of each.
+
+        Args:
+            generator: Both follow from it.
+
+        Returns:
+            Such a step.
+        """
         seed = int(deepcopy(generator).integers(2**63))
         return SortedFiles(self._files.shuffle_data_sources(generator), self._column, seed)
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> "SortedFiles":
-        """Some of the files."""
+        """Some of the files.
+
+        Args:
+            num_shards: Parts that the files are shared out in.
+            index: Which of them.
+            contiguous: Whether neighbours stay together. Default ``True``.
+
+        Returns:
+            Such a step.
+        """
         return SortedFiles(self._files.shard_data_sources(num_shards, index, contiguous), self._column, self._seed)
 
     def reshard_data_sources(self) -> "SortedFiles":

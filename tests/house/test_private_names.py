@@ -22,7 +22,7 @@ TESTS = Path(__file__).parents[1]
 PRIVATE = {
     # name: (files that use it, what it is and why there is no public way, tests that fail when it goes)
     "_indices": (
-        {"data/columns.py"},
+        {"data/columns.py", "sharing/sorted_upload.py"},
         "datasets.Dataset: row numbers after select or shuffle; the public way gathers row by row, 118 times slower",
         ["house/test_private_names.py::test_indices_are_the_rows_that_were_selected"],
     ),
@@ -118,9 +118,23 @@ PRIVATE = {
         ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
     ),
     "_init_state_dict": (
-        {"training/stream.py", "training/stream_rows.py"},
+        {"training/stream.py", "training/stream_rows.py", "training/sorted_parquet.py"},
         "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
         ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
+    ),
+    "_cast_table": (
+        {"training/sorted_parquet.py"},
+        "datasets' reader of Parquet: rows of a file as the features of the stream have them; part of its reading of "
+        "whole files, which offers no row groups on demand",
+        [
+            "training/test_sorted_parquet.py::test_at_a_low_fraction_a_third_is_read_and_the_rows_are_those_of_all_that_is_there"
+        ],
+    ),
+    "_fetch_range": (
+        {"training/sorted_parquet.py"},
+        "fsspec's files: fetches some bytes; handed to a cache that fetches no others, which cannot be asked for as "
+        "datasets opens the file",
+        ["training/test_sorted_parquet.py::test_over_the_hub_no_more_is_read"],
     ),
     "_formatting": (
         {"training/stream_rows.py"},
@@ -181,6 +195,9 @@ INNER_MODULES = {
     "datasets.iterable_dataset": (
         "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
+    "datasets.packaged_modules.parquet.parquet": "Parquet: tells a stream of such files, and has its options",
+    "datasets.table": "embed_table_storage: puts the bytes of media files into a table, as push_to_hub does",
+    "datasets.utils.file_utils": "xopen: opens a file of a stream, wherever it lies, as datasets itself does",
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 
