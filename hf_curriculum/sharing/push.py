@@ -12,7 +12,15 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, fit_split, require_column, require_name, splits_of
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    fit_split,
+    require_column,
+    require_name,
+    splits_of,
+)
 from hf_curriculum.sharing.card_merge import guess_tasks, merge_card
 from hf_curriculum.sharing.card_section import card_section
 from hf_curriculum.sharing.hub_errors import explained, repeated

@@ -217,7 +217,7 @@ class StreamTraining:
         logs = {"curriculum/effective_fraction": self.law.solver.fraction(temperature)}
         if math.isfinite(temperature):
             logs["curriculum/temperature"] = temperature
-        if np.isfinite(difficulties).any():
+        if self.law.config.difficulty_column is not None and np.isfinite(difficulties).any():
             logs["curriculum/mean_difficulty"] = float(np.nanmean(difficulties, dtype=np.float64))
         read, emitted, distinct = np.sum([reader.counts for reader in self._readers], axis=0).tolist()
         if read:

@@ -410,3 +410,27 @@ def test_what_is_not_ours_is_never_written_over(two_splits, tmp_path, sentences,
     assert done.exit_code == 2
     assert "nothing is written over it" in done.stderr.lower()
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_measure_and_duplicates_reach_the_scores_and_the_answer(tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(90) % 3
+    matrix = (rng.normal(size=(90, 6)) + 4 * np.eye(6)[label]).astype(np.float32)
+    matrix[[40, 43]] = matrix[1]
+    label[[*range(50, 62)]] = (label[50:62] + 1) % 3  # wrong
+    rows = Dataset.from_dict({"embedding": matrix, "label": label})
+    rows.to_parquet("rows.parquet")
+    words = ["score", "rows.parquet", "--label-column", "label", "--measure", "margin", "--duplicates", "first"]
+    done = run(*words, "--output", "out")
+    assert done.exit_code == 0, done.stderr
+    scored = load_from_disk("out")
+    expected = add_difficulty(rows, label_column="label", measure="margin", duplicates="first")
+    for name in ("difficulty", "suggested_label"):
+        assert scored[name][:] == expected[name][:]
+    assert scored["suggested_label"][50] == 2
+    doubtful = provenance(expected)["doubtful_labels"]
+    assert 6 <= doubtful <= 18  # of twelve
+    assert f"About {doubtful} labels look wrong: highest difficulties first, see suggested_label." in done.stdout
+    assert "2 rows have the embedding of an earlier row." in done.stdout
+    answer = json.loads(run(*words, "--output", "out", "--overwrite", "--json").stdout)
+    assert answer["provenance"]["doubtful_labels"] == doubtful and answer["rows_without_difficulty"] == 2

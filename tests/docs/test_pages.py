@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import drawing
@@ -55,6 +56,7 @@ from hf_curriculum import (
     add_embeddings,
     curriculum_stream,
     curriculum_weights,
+    score_parquet,
 )
 
 pytestmark = pytest.mark.costly
@@ -430,6 +432,19 @@ def test_another_split_is_scored_with_the_same_prototypes():
     plain = DifficultyScorer(n_clusters=20, standardize=False).fit(train["embedding"][:])
     for name, split in (("scored_train", train), ("scored_test", test)):
         np.testing.assert_array_equal(names[name]["difficulty"][:], plain.score(split["embedding"][:]).difficulty)
+
+
+@pytest.mark.slow
+def test_parquet_is_scored_by_ray(tmp_path):
+    needs("ray")
+    (tmp_path / "photos").mkdir()
+    rows = Dataset.from_dict({"text": ["a" * (1 + i % 9) + "b" * (i % 5) for i in range(300)]})
+    rows.to_parquet(str(tmp_path / "photos" / "0.parquet"))
+    names = {"model_id": lambda texts: [[text.count("a"), text.count("b")] for text in texts]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_curriculum.score_parquet", partial(score_parquet, input_column="text"))
+        execute("scale.md", "Score", names)
+    assert sorted(names["rows"]["row"]) == list(range(300)) and names["scorer"].n_clusters_ == 4
 
 
 def easy_first(rows, dataset) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, IterableDataset, load_dataset
 from launching import launch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
@@ -120,6 +120,7 @@ def train(
     shards=None,
     cuts=None,
     dataset=None,
+    files=None,
     curriculum=None,
     stop=None,
     end_epoch=None,
@@ -138,6 +139,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if group_by_length:
         options |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
+    if files is not None:
+        columns = ["row", "difficulty"]
+        dataset = load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns)
     dataset = scored(rows) if dataset is None else dataset
     if shards is not None:
         dataset = dataset.to_iterable_dataset(num_shards=shards)
