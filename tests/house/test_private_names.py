@@ -189,8 +189,8 @@ INNER_MODULES = {
     ),
     "datasets.packaged_modules.parquet.parquet": "Parquet: tells a stream of such files, and has its options",
     "datasets.table": (
-        "embed_table_storage, table_cast: the bytes of media files into a table, as push_to_hub puts them there; a table "
-        "as its features say, as the reader of Parquet makes it"
+        "embed_table_storage, table_cast: the bytes of media files into a table, as push_to_hub puts them there; a "
+        "table as its features say, as the reader of Parquet makes it"
     ),
     "datasets.utils.file_utils": "xopen: opens a file of a stream, wherever it lies, as datasets itself does",
 }
