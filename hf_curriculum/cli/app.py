@@ -76,6 +76,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -90,7 +91,9 @@ def main(
     """  # noqa: D301 - click looks for the character
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("hf_curriculum").addHandler(handler)  # other libraries have handlers of their own
+    logger = logging.getLogger("hf_curriculum")  # other libraries have handlers of their own
+    logger.addHandler(handler)
+    context.call_on_close(lambda: logger.removeHandler(handler))
 
 
 @app.command(short_help="Add difficulty columns to a dataset.")

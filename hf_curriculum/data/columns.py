@@ -144,7 +144,7 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
     """
     require_column(dataset, column)
     array = arrow_column(dataset, column)
-    if array.null_count == len(array):
+    if 0 < len(array) == array.null_count:
         raise ValueError(f"Label column {column!r} is null in all {len(array)} rows.")
     if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise ValueError(f"Label column {column!r} holds {array.type}; labels must be integers or strings.")

@@ -51,7 +51,8 @@ class TemperatureSolver:
         gap = (float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest) / self._unit
         spread /= self._unit
         # At gap / 50 the second lowest difficulty weighs exp(-50); at 1e4 times the spread f is uniform to 1e-9.
-        log_low, log_high = math.log(max(gap / 50, _LEAST)), math.log(spread) + math.log(1e4)
+        least = max(_LEAST / self._unit, np.finfo(np.float64).tiny)
+        log_low, log_high = math.log(max(gap / 50, least)), math.log(spread) + math.log(1e4)
         nodes, fractions = self._tabulate(log_low, log_high)
         spline = CubicSpline(nodes, fractions)
         log_temperature = np.interp(np.arange(256 * nodes.size - 255) / 256, np.arange(nodes.size), nodes)

@@ -151,7 +151,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(sentences, 
 def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
     (tmp_path / "file").write_text("a file")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "file/out")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "file/out")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: [Errno 20] Not a directory") and "Traceback" not in done.stderr
 
@@ -161,13 +161,14 @@ def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
 
 def test_json_is_all_that_is_printed(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", "--json")
+    options = ("--model", "builtin/tfidf", "--clusters", 3, "--duplicates", "first", "--output", "out")
+    done = run("score", "a.jsonl", *options, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     result, scored = json.loads(done.stdout), load_from_disk(tmp_path / "out")
     assert result == {
         "output": "out",
         "rows": 60,
-        "rows_without_difficulty": 0,
+        "rows_without_difficulty": provenance(scored)["copies"],
         "columns": scored.column_names,
         "provenance": provenance(scored),
     }
@@ -222,7 +223,7 @@ def on_a_terminal(*words):
 def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(own_cache.parent))
     sentences.to_json("a.jsonl")
-    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out"]
+    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "out"]
     done = process(*words)
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(own_cache)

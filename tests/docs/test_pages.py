@@ -508,7 +508,8 @@ def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
     )
 
 
-def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
+def mislabelled():
+    """Rows of four topics, 30 % of them with the label of another; what embeds them; and which these are."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, 4, 800)
     wrong = rng.random(800) < 0.3
@@ -518,7 +519,11 @@ def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
     def encoder(texts):
         return rng.normal(size=(len(texts), 8)) + 4 * np.eye(8)[[int(text) for text in texts]]
 
-    names = {"dataset": dataset, "encoder": encoder}
+    return {"dataset": dataset, "encoder": encoder}, wrong
+
+
+def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
+    names, wrong = mislabelled()
     execute("scorer.md", "Labels that may be wrong", names)
     difficulty, doubtful = np.array(names["scored"]["difficulty"]), names["doubtful"]
     easy = curriculum_weights(difficulty, 0, names["config"], total_steps=10)
@@ -526,6 +531,16 @@ def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
     np.testing.assert_array_equal(easy, curriculum_weights(difficulty, 9, names["config"], total_steps=10))  # it stays
     first = doubtful.select(range(200))
     assert np.mean([row["text"] != str(row["label"]) for row in first]) > 0.9
+
+
+def test_wrong_labels_are_nearer_to_another_class_as_the_text_says():
+    names, wrong = mislabelled()
+    execute("labels.md", "The score", names)
+    difficulty, config = np.array(names["scored"]["difficulty"]), names["config"]
+    assert curriculum_weights(difficulty, 0, config, total_steps=10) @ wrong < 0.02
+    assert curriculum_weights(difficulty, 10, config, total_steps=10) @ wrong > 0.2  # it opens
+    first = names["doubtful"].select(range(200))
+    assert np.mean([row["text"] == str(row["suggested_label"]) != str(row["label"]) for row in first]) > 0.9
 
 
 def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):

@@ -354,6 +354,8 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
         "clusterer": None,
         "davies_bouldin": pytest.approx(davies_bouldin_score(points, numbers(scored, "cluster")), rel=1e-3),
         "label_column": None,
+        "duplicates": "keep",
+        "copies": len(sentences) - len(set(sentences["text"])),
         "normalize": "rank",
         "standardize": True,
         "l2_normalize": True,
