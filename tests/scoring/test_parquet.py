@@ -128,6 +128,11 @@ def test_an_output_that_is_something_else_is_refused(tmp_path, texts):
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine"
 
 
+def without_copies(scored):
+    """The record of one machine, but for rows that equal an earlier one: nobody sees all files at once."""
+    return {name: value for name, value in provenance(scored).items() if name not in ("copies", "duplicates")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
@@ -146,11 +151,12 @@ def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, options)
     reference = add_difficulty(rows, scorer=scorer, **again)
     assert_same(scored, reference, ["text", "label", "key", *SCORES])
     assert scored["row"][:] == list(range(5000))
-    assert provenance(scored) == provenance(reference)
+    assert provenance(scored) == without_copies(reference)
     assert provenance(scored, "embedding") == provenance(reference, "embedding")
     known, of_all = (np.array(some) for some in (scorer.quantiles_, difficulty_quantiles(reference["difficulty"][:])))
     assert np.abs(known - of_all)[16:-16].max() < 0.1 * of_all[-1]
-    assert {name: scored.features[name] for name in reference.features} == dict(reference.features)
+    types = reference.features.arrow_schema.remove_metadata()
+    assert [scored.features.arrow_schema.field(name) for name in types.names] == list(types)
     stored = DifficultyScorer.from_pretrained(tmp_path / "out" / "scorer")
     assert_same(add_difficulty(rows, scorer=stored, **again), scored)
 
@@ -203,7 +209,7 @@ def test_media_stay_as_they_are_and_files_are_sorted(running, tmp_path, digits):
     written = pq.read_table(file)["difficulty"].to_pylist()
     assert written == sorted(written)
     loaded = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert loaded.features["image"] == digits.features["image"] and provenance(loaded) == provenance(reference)
+    assert loaded.features["image"] == digits.features["image"] and provenance(loaded) == without_copies(reference)
     stream = load_dataset("parquet", data_files=str(tmp_path / "out/*.parquet"), split="train", streaming=True)
     assert next(iter(stream))["image"].size == (8, 8)
 
@@ -283,7 +289,6 @@ def test_other_arguments_on_the_same_output_are_refused(running, tmp_path, texts
         ({"id_column": None}, "id_column was 'key' and is None"),
         ({"label_column": "label"}, "label_column was None and is 'label'"),
         ({"sample_rows": 2000}, "sample_rows was None and is 2000"),
-        ({"long_inputs": "mean"}, "embedding was"),
         ({"model_id": refuse_some}, "embedding was"),
         ({"input": other}, "input was"),
     ):
