@@ -372,7 +372,7 @@ def test_modules_hash_by_their_weights(sentences):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_another_interpreter_hashes_alike(tiny_bert):
     script = (
         "from datasets.fingerprint import Hasher\nfrom hf_curriculum import Embedder\n"
@@ -392,7 +392,7 @@ def device_in_a_child(device, rank, results):
         results.put(str(error))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_processes_that_would_share_an_accelerator_are_told_what_to_do():
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
