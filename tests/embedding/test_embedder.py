@@ -305,7 +305,7 @@ def test_two_processes_after_this_one_has_computed_with_threads(sentences, tiny_
     np.testing.assert_allclose(vectors_of(again), vectors_of(first), rtol=0, atol=2e-6)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_spawned_process_loads_the_weights_itself(sentences, tiny_bert):
     embedder = Embedder(tiny_bert, pooling="max")
     expected = embedder({"text": sentences["text"][:5]})["embedding"]

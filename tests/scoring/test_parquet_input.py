@@ -177,7 +177,7 @@ def test_files_of_a_web_server_are_read(tmp_path):
     assert found == list(range(3005))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_dataset_of_the_hub_is_read_and_one_written(tmp_path):
     code = """
 import numpy as np, pyarrow as pa

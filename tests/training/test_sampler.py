@@ -308,7 +308,7 @@ def test_draws_from_many_rows_follow_the_weights(family, order):
             assert stats.kstest(tied, np.flatnonzero(difficulty == level)).pvalue > ALPHA
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_draws_from_more_rows_than_float32_can_count_follow_the_weights():
     n, draws = 2**24 + 1, 200_000
     difficulty = np.random.default_rng(0).random(n, np.float32)
