@@ -47,6 +47,7 @@ def test_every_cluster_has_its_prototypes_and_its_hardest_rows(scored, tmp_path)
 def test_the_curve_and_the_record_are_those_of_the_scores(scored, tmp_path):
     html, page = write(scored, tmp_path)
     assert [k for k, _ in page["curve"]] == [4, 5, 6, 7]
+    assert str(page["n_clusters"]) == dict(page["record"])["n_clusters"]
     assert dict(page["record"])["model_id"] == "builtin/hog" and "quantiles" not in dict(page["record"])
     assert dict(page["record"])["n_clusters"] == str(len(page["sizes"]))
     assert "model id</th><td>builtin/hog</td>" in html
