@@ -224,7 +224,7 @@ class DifficultyScorer(Shareable):
         self.chosen_by_: str | None = _reason(reasons)
         logger.info("%d clusters: %s. Difficulty is by measure=%r.", self.n_clusters_, self.chosen_by_, self.measure)
         some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
-        sample = self._scores(points.select(some), None if classes is None else classes[some])
+        sample = self._scores(points.select(some).inside(self.space_), None if classes is None else classes[some])
         self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from hf_curriculum import DifficultyScorer, add_difficulty, provenance
+from hf_curriculum.data import difficulty_quantiles
 from hf_curriculum.scoring.margin import looks_wrong
 
 
@@ -228,3 +229,12 @@ def test_add_difficulty_refuses_bad_input_before_it_embeds(digits, scorer):
         add_difficulty(dataset, never, scorer=scorer)
     with pytest.raises(ValueError, match="fitted with labels"):
         scorer.score(matrix)
+
+
+def test_quantiles_are_those_of_the_difficulties_in_the_space_of_the_margin():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    embeddings = rng.normal(size=(400, 6)) * [1, 1, 1, 1, 9, 9] + 3 * np.eye(6)[labels]
+    scorer = DifficultyScorer(measure="margin").fit(embeddings, labels)
+    found = scorer.score(embeddings, labels).difficulty
+    np.testing.assert_array_equal(scorer.quantiles_, difficulty_quantiles(found))
