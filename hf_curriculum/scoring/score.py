@@ -107,17 +107,19 @@ def add_difficulty(
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
         _check_encoder(scorer.trained_on_, encoder)
-    else:
-        blocks, has_embedding = embeddings[reference]
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
+    given = {
+        name: (Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
+        for name, (blocks, has_embedding) in embeddings.items()
+    }
+    scores = {} if scorer.is_fitted else {reference: scorer.fit_score(*given[reference], encoder)}
     scored = {}
     for name, split in splits.items():
-        blocks, has_embedding = embeddings[name]
+        has_embedding = embeddings[name][1]
         if not has_embedding.all():
             without = np.sum(~has_embedding)
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
-        scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
+        own = scores.pop(name, None) or scorer.score(*given[name])
+        scored[name] = _add_scores(split, scorer, own, has_embedding, embedding_column, label_column)
     return rejoined(scored, dataset)
 
 

@@ -1,7 +1,7 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
-from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.prototypes import Nearest, Prototypes
 from hf_curriculum.scoring.scorer_config import plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
@@ -170,8 +170,43 @@ class DifficultyScorer(Shareable):
                 match them.
         """
         points = _as_points(embeddings)
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        self._fit(points, labels, trained_on, some)
+        return self
+
+    def fit_score(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """Fit, and score the same rows: as :meth:`fit` and :meth:`score`, but cheaper.
+
+        Args:
+            embeddings: As of :meth:`fit`.
+            labels: As there.
+            trained_on: As there.
+
+        Returns:
+            What :meth:`score` gives. The nearest prototype of each row, found to fit, is not looked for again, unless
+            clusters were too small for a prototype.
+
+        Raises:
+            ValueError: As of :meth:`fit`.
+        """
+        return self._fit(_as_points(embeddings), labels, trained_on, slice(None))
+
+    def _fit(
+        self,
+        points: Points,
+        labels: ArrayLike | None,
+        trained_on: Mapping[str, Any] | None,
+        rows: NDArray[np.int64] | slice,
+    ) -> Scores:
+        """Learn from all points, and score some of them."""
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
+        points = points.held()
         self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
         classes = None if labels is None else _as_labels(labels, len(points))
@@ -182,17 +217,21 @@ class DifficultyScorer(Shareable):
             curves.append(curve)
             return centroids
 
+        def fitted() -> Iterator[tuple[Prototypes, Nearest | None]]:
+            for _ in range(self.repeats):
+                one, found = Prototypes.fit(points, classes, find, self.normalize)
+                prototypes.append(one)
+                yield one, None if found is None else (found[0][rows], found[1][rows])
+
         prototypes: list[Prototypes] = []
-        for _ in range(self.repeats):
-            prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+        scores = self._scores(points.select(rows), None if classes is None else classes[rows], fitted())
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
-        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
-        sample = self._scores(points.select(some), None if classes is None else classes[some])
-        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
+        some = np.unique(np.linspace(0, len(scores.difficulty) - 1, _SAMPLE).astype(np.int64))
+        self.quantiles_: list[float] | None = difficulty_quantiles(scores.difficulty[some])
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
-        return self
+        return scores
 
     def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
         """Score rows against the fitted prototypes.
@@ -216,16 +255,23 @@ class DifficultyScorer(Shareable):
             )
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
-        return self._scores(points.inside(self.space_), classes)
+        known = ((prototypes, None) for prototypes in self.prototypes_)
+        return self._scores(points.inside(self.space_), classes, known)
 
-    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
-        first, *others = self.prototypes_
-        cluster, distance, difficulty, beyond = first.score(points, classes)
+    def _scores(
+        self,
+        points: Points,
+        classes: NDArray[Any] | None,
+        prototypes: Iterable[tuple[Prototypes, Nearest | None]],
+    ) -> Scores:
+        """Scores by each of the prototypes, and what is known of the nearest of these."""
+        parts = (one.score(points, classes, found) for one, found in prototypes)
+        cluster, distance, difficulty, beyond = next(parts)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        for prototypes in others:
-            difficulty += prototypes.score(points, classes)[2]
-        difficulty /= np.float32(len(self.prototypes_))
+        for part in parts:
+            difficulty += part[2]
+        difficulty /= np.float32(self.repeats)
         distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
         return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
 

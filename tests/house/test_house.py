@@ -30,9 +30,10 @@ HOUSE = {
     ],
     "embedding": ["sources", "forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
+        "transfer",
         "points",
-        "kmeans",
         "difficulty",
+        "kmeans",
         "prototypes",
         "scorer_config",
         "scorer_files",

@@ -70,4 +70,4 @@ def test_a_sample_is_rows_in_order_without_repetition_by_the_seed():
     assert set(first) != set(other)
     counts = sum(np.bincount(points().sample(500, seed).rows // 1000, minlength=10) for seed in range(40))
     assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
-    assert points().sample(10_000, 0).rows.size == points().sample(10**9, 0).rows.size == 10_000
+    assert len(points().sample(10_000, 0).rows) == len(points().sample(10**9, 0).rows) == 10_000
