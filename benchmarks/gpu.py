@@ -5,8 +5,8 @@
     python benchmarks/gpu.py --wheels FOLDER    # on a machine with a network: all that is to be installed beside torch
 
 A line of JSON follows each measurement, with what failed in place of what is missing; called again, the command does
-what has no line yet, or only an error. No measurement begins after ``--minutes`` of a part. Weights are random and rows
-are made, but for those of ``evidence``, which are in ``--data`` (CIFAR-10 as Parquet files); nothing is downloaded.
+what has no line yet, or only an error. No measurement begins after ``--minutes`` of a part. Weights are random and
+rows are made, but for those of ``evidence``, which are in ``--data`` (CIFAR-10 as Parquet files); nothing is downloaded.
 ``--smoke`` is a small size of everything, for a machine without a GPU.
 
 - right: vectors of every family and k-means beside the CPU's, memory that does not suffice, two processes on one GPU,

@@ -71,3 +71,31 @@ def test_a_sample_is_rows_in_order_without_repetition_by_the_seed():
     counts = sum(np.bincount(points().sample(500, seed).rows // 1000, minlength=10) for seed in range(40))
     assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
     assert len(points().sample(10_000, 0).rows) == len(points().sample(10**9, 0).rows) == 10_000
+
+
+def test_points_that_are_held_are_the_same_rows_of_which_callers_may_write():
+    space = Space(torch.ones(5), torch.full((5,), 2.0), unit=True)
+    plain = points([17])
+    held = plain.held().inside(space)
+    assert torch.equal(held.all(), plain.inside(space).all())
+    picked = np.array([3, 17, 18, 9000])
+    assert torch.equal(held.select(picked).all(), plain.inside(space).select(picked).all())
+    np.testing.assert_array_equal(held.select(picked).rows, picked)  # what an error names
+    for rows in (held.all(), *held.chunks()):
+        rows += 1
+    assert torch.equal(held.all(), plain.inside(space).all())
+
+
+@pytest.mark.parametrize("first", [slice(10, 9000), slice(0, 10_000, 3), np.arange(5, 9000, 7)])
+@pytest.mark.parametrize("second", [slice(4, 900), slice(1, 1000, 2), np.array([0, 2, 700])])
+def test_numbers_of_rows_are_those_of_a_whole_array(first, second):
+    chosen = points([4000]).select(first).select(second)
+    expected = np.arange(10_000)[first][second]
+    np.testing.assert_array_equal(np.asarray(chosen.rows), expected)
+    np.testing.assert_array_equal(chosen.all(), MATRIX[expected])
+
+
+def test_points_that_are_too_many_are_not_held(monkeypatch):
+    monkeypatch.setattr("hf_curriculum.scoring.points._HELD", 10_000)
+    assert points().held().copied is None
+    assert points().select(slice(0, 500)).held().copied is not None
