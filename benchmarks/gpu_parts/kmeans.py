@@ -47,6 +47,11 @@ def clustering(points: Points, matrix: np.ndarray, cluster: Callable[[Points], t
     }
 
 
+def one_clustering(seed: int) -> np.ndarray:
+    """What each of several processes does."""
+    return kmeans(Points.of([mixture(20_000, 64)]).held(), 50, seed).numpy()
+
+
 def matrix_rate(device: torch.device, side: int = 8192) -> float:
     """Multiplications and additions per second of a product of two large float32 matrices."""
     a = torch.randn(side if device.type == "cuda" else 1024, side if device.type == "cuda" else 1024, device=device)

@@ -10,7 +10,7 @@ import torch
 from families import FAMILIES, by_hand, dataset_of, raw_inputs
 from transformers import TrainingArguments
 
-from benchmarks.gpu_parts.kmeans import inertia, mixture
+from benchmarks.gpu_parts.kmeans import inertia, mixture, one_clustering
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size
 from benchmarks.gpu_parts.models import digits, save_bert, texts, tiny_mae
 from hf_curriculum import CurriculumTrainer, add_embeddings
@@ -82,10 +82,6 @@ def clusters(size: Size) -> Figures:
             "clusters": agreed > 0.9999,
         },
     )
-
-
-def one_clustering(seed: int) -> np.ndarray:
-    return kmeans(Points.of([mixture(20_000, 64)]).held(), 50, seed).numpy()
 
 
 def two_processes(size: Size) -> Figures:
