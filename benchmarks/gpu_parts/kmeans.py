@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size, seconds
-from hf_curriculum.scoring.kmeans import _WARM_ROWS, assign, choose_k, cluster_grid, kmeans
+from hf_curriculum.scoring.choice import find_k
+from hf_curriculum.scoring.kmeans import _WARM_ROWS, assign, kmeans
 from hf_curriculum.scoring.points import Points
 
 ITERATIONS = 20
@@ -19,7 +20,7 @@ def measurements(size: Size, deadline: float) -> Measurements:
     yield "held", lambda: clustering(points.held(), matrix, lambda held: kmeans(held, k, 0, ITERATIONS), k)
     yield "in chunks", lambda: clustering(points, matrix, lambda some: kmeans(some, k, 0, ITERATIONS), k)
     yield "FAISS or plain Lloyd", lambda: peer(matrix, k, size.device)
-    yield "choice of K", lambda: {"s": seconds(lambda: choose_k(points, cluster_grid(rows), 0))}
+    yield "choice of K", lambda: {"s": seconds(lambda: find_k(points, 0))}
 
 
 def mixture(rows: int, dim: int) -> np.ndarray:

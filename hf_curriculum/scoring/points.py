@@ -36,20 +36,23 @@ class Space:
         mean: Subtracted from each dimension, float32, shape ``(dim,)``.
         scale: Then divides it, float32, shape ``(dim,)``.
         unit: Whether each vector is then brought to length 1; a zero vector stays.
+        directions: What each vector is then multiplied by, float32, shape ``(dim, dim)``; ``None`` (default) for
+            nothing.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
     unit: bool
+    directions: torch.Tensor | None = None
 
     def change(self, rows: torch.Tensor) -> torch.Tensor:
-        """Bring rows, float32, shape ``(n, dim)``, to this space in place."""
+        """Rows, float32, shape ``(n, dim)``, in this space; those that are given are changed."""
         rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
         if self.unit:
             norms = lengths(rows)[:, None]
             nothing = norms <= EPSILON * self._offset  # what is left of rows that equal the mean has no direction
             rows.div_(norms.masked_fill_(nothing, math.inf))
-        return rows
+        return rows if self.directions is None else rows @ self.directions.to(rows.device)
 
     @property
     def _offset(self) -> float:
@@ -76,6 +79,8 @@ class Points:
         device: Where they go.
         shared: Whether all Accelerate processes hold the same points and call together, and so divide the work.
         rounding: Distance between vectors that are equal up to rounding, as far as the space tells.
+        name: What errors call the matrix.
+        origin: Row of the dataset that each row of the matrix is, where some rows have no embedding.
         copied: The share of this process in the space and on the device, if it is held; float32, shape ``(n, dim)``.
     """
 
@@ -85,7 +90,26 @@ class Points:
     device: torch.device = torch.device("cpu")
     shared: bool = False
     rounding: float = 0.0
+    name: str = "the embeddings"
+    origin: NDArray[np.int64] | None = None
     copied: torch.Tensor | None = None
+
+    @classmethod
+    def of_column(
+        cls, blocks: Sequence[NDArray[np.floating[Any]]], has_embedding: NDArray[np.bool_], column: str
+    ) -> "Points":
+        """The rows of a column that have an embedding, which all Accelerate processes hold.
+
+        Args:
+            blocks: What the column has, in one or more parts, each of shape ``(n, dim)``.
+            has_embedding: Which rows these are, shape ``(N,)``.
+            column: Its name.
+
+        Returns:
+            The points, in no space.
+        """
+        origin = None if has_embedding.all() else np.flatnonzero(has_embedding)
+        return replace(cls.of(blocks, shared=True), name=f"the embeddings in column {column!r}", origin=origin)
 
     @classmethod
     def of(cls, blocks: Sequence[NDArray[np.floating[Any]]], shared: bool = False) -> "Points":
@@ -110,8 +134,8 @@ class Points:
         return int(self.blocks[0].shape[1])
 
     def inside(self, space: Space) -> "Points":
-        """The same rows, in no space yet, in this one."""
-        copied = None if self.copied is None else space.change(self.copied.clone())
+        """The same rows in this space, instead of that in which they are; what is held in another one is let go."""
+        copied = space.change(self.copied.clone()) if self.copied is not None and self.space is None else None
         return replace(self, space=space, rounding=space.rounding, copied=copied)
 
     def select(self, positions: NDArray[np.integer[Any]] | slice) -> "Points":
@@ -146,14 +170,21 @@ class Points:
             start += len(rows)
         return replace(self, copied=copied)
 
+    def number(self, position: int) -> int:
+        """The row number of one of them, for errors."""
+        row = self.rows[position]
+        return int(row if self.origin is None else self.origin[row])
+
+    @property
+    def own(self) -> slice:
+        """Positions of the share of this process."""
+        rank, processes = (this_process().process_index, this_process().num_processes) if self._divided else (0, 1)
+        return slice(rank * len(self) // processes, (rank + 1) * len(self) // processes)
+
     @property
     def share(self) -> "Points":
         """The share of this process."""
-        if not self._divided:
-            return self
-        rank, processes = this_process().process_index, this_process().num_processes
-        own = slice(rank * len(self) // processes, (rank + 1) * len(self) // processes)
-        return replace(self.select(own), shared=False, copied=self.copied)
+        return replace(self.select(self.own), shared=False, copied=self.copied) if self._divided else self
 
     def total(self, part: torch.Tensor) -> torch.Tensor:
         """The sum of what the processes found on their shares."""
@@ -254,7 +285,7 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
             constant |= deviation < _LEAST
         for number in (~constant & ((deviation < _LEAST) | (largest > _MOST))).nonzero()[:1, 0].tolist():
             raise ValueError(
-                f"Dimension {number} of the embeddings reaches {largest[number]:.3g} and deviates by "
+                f"Dimension {number} of {points.name} reaches {largest[number]:.3g} and deviates by "
                 f"{deviation[number]:.3g}; float32 cannot standardise it. Rescale or drop it."
             )
         mean = (origin[0] + shift).float()
@@ -290,7 +321,7 @@ def _require_spread(points: Points) -> None:
     if lost.size:
         number = int(lost[0])
         raise ValueError(
-            f"Dimension {number} of the embeddings goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
+            f"Dimension {number} of {points.name} goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
             "cannot tell apart. Subtract its mean, or drop it."
         )
 
@@ -308,7 +339,7 @@ def _largest(points: Points) -> torch.Tensor:
     row, usual = int(size.argmax()), float(np.median(size))
     if usual > 0 and float(size[row]) / usual > _OUTLIER:
         raise ValueError(
-            f"Row {points.rows[row]} of the embeddings reaches {size[row]:.3g}, a usual row {usual:.3g}: beside it "
+            f"Row {points.number(row)} of {points.name} reaches {size[row]:.3g}, a usual row {usual:.3g}: beside it "
             "float32 cannot tell the others apart. Drop it."
         )
     return torch.from_numpy(points.joined(largest.cpu().numpy()[None])).amax(0).double()

@@ -1,7 +1,7 @@
 """One clustering of the rows: where its prototypes are, and how far from each its rows lie."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from hf_curriculum.scoring.difficulty import (
+    Ranges,
     count_outside,
     counts_of,
     difficulty_of,
@@ -39,6 +40,8 @@ class Prototypes:
         labels: Class of each, shape ``(K,)``; ``None`` if there are no classes.
         davies_bouldin: Index of the clustering, the mean over the classes; ``None`` for one cluster.
         outliers: Rows in clusters that are too small for a prototype.
+        tiny: Centroids of these clusters, float32, shape ``(T, dim)``; known to who has fitted, and not stored.
+        tiny_labels: Class of each, shape ``(T,)``; ``None`` if there are no classes.
     """
 
     centroids: torch.Tensor
@@ -46,6 +49,8 @@ class Prototypes:
     labels: Labels = None
     davies_bouldin: float | None = None
     outliers: int = 0
+    tiny: torch.Tensor | None = None
+    tiny_labels: Labels = None
 
     @classmethod
     def fit(
@@ -83,6 +88,8 @@ class Prototypes:
             labels=np.repeat(classes, [len(part.centroids) for part in found]),
             davies_bouldin=float(np.mean(indices)) if indices else None,
             outliers=outliers,
+            tiny=torch.cat([part.tiny for part in found if part.tiny is not None]),
+            tiny_labels=np.repeat(classes, [0 if part.tiny is None else len(part.tiny) for part in found]),
         )
         return prototypes, None if outliers else (cluster, distance)
 
@@ -95,7 +102,7 @@ class Prototypes:
         counts = counts_of(cluster, len(centroids))
         kept = _with_prototype(counts)
         outliers = int(counts[~kept].sum())
-        centroids = centroids[torch.from_numpy(kept)]
+        tiny, centroids = centroids[torch.from_numpy(~kept)], centroids[torch.from_numpy(kept)]
         if not kept.all():
             inside = kept[cluster]
             position = (np.cumsum(kept) - 1).astype(np.int32)
@@ -104,15 +111,13 @@ class Prototypes:
         _without_rounding(distance, cluster, near)
         near = np.maximum(near, ROUNDING * distance.max())
         quantiles = fit_normalizer(distance, cluster, len(centroids), normalize, near)
-        prototypes = cls(centroids=centroids, quantiles=quantiles, davies_bouldin=index, outliers=outliers)
+        prototypes = cls(centroids, quantiles, davies_bouldin=index, outliers=outliers, tiny=tiny)
         return prototypes, (cluster, distance) if kept.all() else None
 
     def score(
         self, points: Points, labels: Labels, found: Nearest | None = None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], int]:
         """Cluster, distance and difficulty of each point, and how many are outside the range of their cluster.
-
-        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
 
         Args:
             points: ``N`` of them, in the space of the prototypes.
@@ -123,15 +128,32 @@ class Prototypes:
             Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``; difficulty, float32, shape ``(N,)``; and
             their number.
         """
-        cluster, distance = found or self.nearest(points, labels)
+        cluster, distance = found or self._assigned(points, labels)
         near = rounding_of(self.centroids, points.rounding)
         _without_rounding(distance, cluster, near)
+        return cluster, distance, *self.place(distance, cluster, near)
+
+    def place(
+        self, measured: NDArray[np.float32], cluster: NDArray[np.int32], near: NDArray[np.float32] | float = 0.0
+    ) -> tuple[NDArray[np.float32], int]:
+        """Difficulty of each row, and how many are outside the range of their cluster.
+
+        Args:
+            measured: Of each row, what ``quantiles`` are of. Shape ``(N,)``.
+            cluster: Cluster of each row, shape ``(N,)``.
+            near: Differences of equal rows in each cluster, shape ``(K,)``. Default none but those of float32.
+
+        Returns:
+            Difficulty, float32, shape ``(N,)``; and their number.
+        """
         near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
-        beyond = count_outside(distance, cluster, self.quantiles, near)
-        return cluster, distance, difficulty_of(distance, cluster, self.quantiles, near), beyond
+        beyond = count_outside(measured, cluster, self.quantiles, near)
+        return difficulty_of(measured, cluster, self.quantiles, near), beyond
 
     def nearest(self, points: Points, labels: Labels) -> Nearest:
         """Nearest prototype of each point (of its class, if there are classes) and the distance to it.
+
+        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
 
         Args:
             points: ``N`` of them, in the space of the prototypes.
@@ -140,6 +162,11 @@ class Prototypes:
         Returns:
             Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``.
         """
+        cluster, distance = self._assigned(points, labels)
+        _without_rounding(distance, cluster, rounding_of(self.centroids, points.rounding))
+        return cluster, distance
+
+    def _assigned(self, points: Points, labels: Labels) -> Nearest:
         if labels is None or self.labels is None:
             return assign(points, self.centroids)
         cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
@@ -148,6 +175,27 @@ class Prototypes:
             found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(of_class)])
             cluster[rows] = of_class[found]
         return cluster, distance
+
+    def ranges(self, points: Points, labels: Labels) -> Ranges:
+        """Ranges of the distances of some rows, without those that belong to a cluster too small for a prototype.
+
+        Such rows lie far from all prototypes: in :meth:`fit` they do not stretch a range, nor do their like here.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            The ranges.
+        """
+        cluster, distance = self.nearest(points, labels)
+        if self.tiny is not None and len(self.tiny):
+            every = replace(self, centroids=torch.cat([self.centroids, self.tiny]))
+            if self.labels is not None and self.tiny_labels is not None:
+                every = replace(every, labels=np.concatenate([self.labels, self.tiny_labels]))
+            inside = every._assigned(points, labels)[0] < len(self.centroids)
+            cluster, distance = cluster[inside], distance[inside]
+        return Ranges.of(distance, cluster, len(self.centroids))
 
 
 def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.integer[Any]]]]:

@@ -92,6 +92,7 @@ def test_a_step_is_the_same_from_a_fresh_sampler_in_any_order(n, batch, warmup):
         np.testing.assert_array_equal(sampler.indices(step), fresh)
 
 
+@pytest.mark.costly
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     n=st.integers(2, 300),
