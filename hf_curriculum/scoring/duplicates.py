@@ -30,12 +30,15 @@ def first_of_equals(points: Points) -> NDArray[np.int64]:
     points = replace(points, device=torch.device("cpu"))  # not every other one knows float64
     lines = torch.randn(points.dim, _LINES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     lines /= torch.linalg.vector_norm(lines, dim=0)
-    parts = [np.empty((0, _LINES + 1))]
-    for chunk in points.share.chunks():
+    share = points.share
+    own, start = np.empty((len(share), _LINES + 1)), 0
+    for chunk in share.chunks():
         rows = chunk.double()
-        size = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        parts.append(torch.cat([rows @ lines, ROUNDING * size], 1).numpy())
-    found = points.joined(np.concatenate(parts))
+        stop = start + len(rows)
+        own[start:stop, :_LINES] = rows @ lines
+        own[start:stop, _LINES] = ROUNDING * torch.linalg.vector_norm(rows, dim=1)
+        start = stop
+    found = points.joined(own)
     first = np.arange(len(points))
     for group in _neighbours(found[:, :_LINES], found[:, _LINES]):
         _compare(points, group, found[group, 0], found[group, _LINES], first)

@@ -99,3 +99,21 @@ def test_points_that_are_too_many_are_not_held(monkeypatch):
     monkeypatch.setattr("hf_curriculum.scoring.points._HELD", 10_000)
     assert points().held().copied is None
     assert points().select(slice(0, 500)).held().copied is not None
+
+
+def test_points_that_are_held_in_one_space_can_go_to_another():
+    one = Space(torch.ones(5), torch.full((5,), 2.0), unit=True)
+    other = Space(torch.ones(5), torch.full((5,), 2.0), unit=True, directions=torch.eye(5).roll(1, 0) * 3)
+    held = points([17]).inside(one).held()
+    assert held.copied is not None
+    np.testing.assert_array_equal(held.inside(other).all(), points([17]).inside(other).all())
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_errors_name_the_row_of_the_dataset(hold):
+    present = np.random.default_rng(3).random(10_000) < 0.4
+    of_column = Points.of_column([MATRIX[present]], present, "v")
+    picked = np.array([0, 7, 3000])
+    chosen = (of_column.held() if hold else of_column).select(slice(5, None)).select(picked)
+    assert [chosen.number(i) for i in range(3)] == np.flatnonzero(present)[5:][picked].tolist()
+    np.testing.assert_array_equal(chosen.all(), MATRIX[present][5:][picked])

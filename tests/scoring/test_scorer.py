@@ -17,6 +17,7 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
 from hf_curriculum.scoring import prototypes
+from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.scorer import DifficultyScorer, require_seen
 
 NAN, INF = float("nan"), float("inf")
@@ -583,3 +584,15 @@ def test_rows_that_were_assigned_to_fit_are_not_assigned_again(monkeypatch):
     monkeypatch.setattr(prototypes, "assign", lambda *args: calls.append(1) or original(*args))
     DifficultyScorer(4).fit_score(rows)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_selection_is_fitted_and_scored_as_its_rows_alone(labelled):
+    rows, labels = make_blobs(3000, 6, centers=4, random_state=0)
+    chosen = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.7)
+    classes = labels[chosen] if labelled else None
+    selection = Points.of([rows[:1000], rows[1000:]]).select(chosen)
+    found = DifficultyScorer(3).fit_score(selection, classes)
+    expected = DifficultyScorer(3).fit(rows[chosen], classes).score(rows[chosen], classes)
+    for name in ("cluster", "distance", "difficulty"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
