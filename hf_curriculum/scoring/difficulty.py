@@ -173,7 +173,15 @@ def pieces(n: int) -> Iterator[slice]:
 
 
 def counts_of(groups: NDArray[np.integer[Any]], n_groups: int) -> NDArray[np.int64]:
-    """Rows of each group, shape ``(n_groups,)``."""
+    """How many rows each group has.
+
+    Args:
+        groups: Group of each row, shape ``(N,)``.
+        n_groups: Number of groups.
+
+    Returns:
+        int64, shape ``(n_groups,)``.
+    """
     counts = np.zeros(n_groups, np.int64)
     for some in pieces(groups.size):
         counts += np.bincount(groups[some], minlength=n_groups)
