@@ -57,7 +57,7 @@ def fit_margin(
     kept: NDArray[np.int64] = np.arange(len(points))
     for refits in range(_REFITS + 1):
         some, classes = points.select(kept), labels[kept]
-        found = Prototypes.fit(some, classes, find, None)
+        found, _ = Prototypes.fit(some, classes, find, None)
         space = replace(points.space, directions=_directions(some, classes, found))
         assert space.directions is not None
         found = replace(found, centroids=found.centroids @ space.directions)
@@ -127,7 +127,7 @@ def _directions(points: Points, labels: NDArray[Any], prototypes: Prototypes) ->
     """A matrix after which the rows deviate from their prototypes alike in all directions."""
     cluster, _ = prototypes.nearest(points, labels)
     centroids = prototypes.centroids.to(points.device)
-    nearest = torch.from_numpy(cluster[np.searchsorted(points.rows, points.share.rows)]).to(points.device)
+    nearest = torch.from_numpy(cluster[points.own]).to(points.device)
     covariance = torch.zeros(points.dim, points.dim, dtype=torch.float64)
     start = 0
     for rows in points.share.chunks():

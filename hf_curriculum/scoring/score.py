@@ -134,9 +134,10 @@ def add_difficulty(
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
         check_encoder(scorer.trained_on_, encoder)
+        scores = {}
     else:
-        scorer.fit(rows[reference].points, rows[reference].labels, encoder)
-    scores = {name: scorer.score(of.points, of.labels) for name, of in rows.items()}
+        scores = {reference: scorer.fit_score(rows[reference].points, rows[reference].labels, encoder)}
+    scores |= {name: scorer.score(of.points, of.labels) for name, of in rows.items() if name not in scores}
     record = scorer.record(encoder, label_column) | {
         "duplicates": duplicates,
         "copies": _count_copies(is_copy, None if duplicates == "first" else scores[reference].difficulty, reference),

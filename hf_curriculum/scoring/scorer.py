@@ -1,7 +1,7 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from hf_curriculum.scoring.kmeans import kmeans
 from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
-from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.prototypes import Nearest, Prototypes
 from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
@@ -195,8 +195,43 @@ class DifficultyScorer(Shareable):
                 match them.
         """
         points = _as_points(embeddings)
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        self._fit(points, labels, trained_on, some)
+        return self
+
+    def fit_score(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """Fit, and score the same rows: as :meth:`fit` and :meth:`score`, but cheaper.
+
+        Args:
+            embeddings: As of :meth:`fit`.
+            labels: As there.
+            trained_on: As there.
+
+        Returns:
+            What :meth:`score` gives. The nearest prototype of each row, found to fit, is not looked for again, unless
+            clusters were too small for a prototype, or with ``measure="margin"``.
+
+        Raises:
+            ValueError: As of :meth:`fit`.
+        """
+        return self._fit(_as_points(embeddings), labels, trained_on, slice(None))
+
+    def _fit(
+        self,
+        points: Points,
+        labels: ArrayLike | None,
+        trained_on: Mapping[str, Any] | None,
+        rows: NDArray[np.int64] | slice,
+    ) -> Scores:
+        """Learn from all points, and score some of them."""
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
+        points = points.held()
         self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
         classes = None if labels is None else _as_labels(labels, len(points))
@@ -211,24 +246,29 @@ class DifficultyScorer(Shareable):
             reasons.append(reason)
             return centroids
 
+        def fitted() -> Iterator[tuple[Prototypes, Nearest | None]]:
+            for _ in range(self.repeats):
+                one, found = Prototypes.fit(points, classes, find, self.normalize)
+                prototypes.append(one)
+                yield one, None if found is None else (found[0][rows], found[1][rows])
+
         prototypes: list[Prototypes] = []
+        known: Iterable[tuple[Prototypes, Nearest | None]] = fitted()
         if self.measure == "margin":
             assert classes is not None
-            found, self.space_ = fit_margin(points, classes, find, self.normalize)
-            prototypes.append(found)
-        else:
-            for _ in range(self.repeats):
-                prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+            one, self.space_ = fit_margin(points, classes, find, self.normalize)
+            prototypes.append(one)
+            points, known = points.inside(self.space_), [(one, None)]
+        scores = self._scores(points.select(rows), None if classes is None else classes[rows], known)
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
         self.chosen_by_: str | None = _reason(reasons)
         logger.info("%d clusters: %s. Difficulty is by measure=%r.", self.n_clusters_, self.chosen_by_, self.measure)
-        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
-        sample = self._scores(points.select(some).inside(self.space_), None if classes is None else classes[some])
-        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
+        some = np.unique(np.linspace(0, len(scores.difficulty) - 1, _SAMPLE).astype(np.int64))
+        self.quantiles_: list[float] | None = difficulty_quantiles(scores.difficulty[some])
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
-        return self
+        return scores
 
     def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
         """Score rows against the fitted prototypes.
@@ -252,10 +292,18 @@ class DifficultyScorer(Shareable):
             )
         classes = None if labels is None else _as_labels(labels, len(points))
         self.check_labels(classes)
-        return self._scores(points.inside(self.space_), classes)
+        known = ((prototypes, None) for prototypes in self.prototypes_)
+        return self._scores(points.inside(self.space_), classes, known)
 
-    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
-        first, *others = self.prototypes_
+    def _scores(
+        self,
+        points: Points,
+        classes: NDArray[Any] | None,
+        prototypes: Iterable[tuple[Prototypes, Nearest | None]],
+    ) -> Scores:
+        """Scores by each of the prototypes, and what is known of the nearest of these."""
+        parts = iter(prototypes)
+        first, found = next(parts)
         suggested: NDArray[Any] | None = None
         margin: NDArray[np.float32] | None = None
         if self.measure == "margin":
@@ -265,12 +313,12 @@ class DifficultyScorer(Shareable):
             difficulty, beyond = first.place(margin, cluster)
             suggested = first.labels[np.where(margin > 0.5, stands.other, cluster)]
         else:
-            cluster, distance, difficulty, beyond = first.score(points, classes)
+            cluster, distance, difficulty, beyond = first.score(points, classes, found)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        for prototypes in others:
-            difficulty += prototypes.score(points, classes)[2]
-        difficulty /= np.float32(len(self.prototypes_))
+        for other, found in parts:
+            difficulty += other.score(points, classes, found)[2]
+        difficulty /= np.float32(self.repeats)
         if self.measure == "distance":
             distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
         return Scores(cluster, distance, difficulty, beyond, suggested, margin)
@@ -286,7 +334,7 @@ class DifficultyScorer(Shareable):
             distance = distance * unit
             difficulty = difficulty * unit if self.normalize is None else difficulty
         if not np.isfinite(distance).all():
-            row = points.numbers[np.argmax(~np.isfinite(distance))]
+            row = points.number(int(np.argmax(~np.isfinite(distance))))
             raise ValueError(
                 f"The distance of row {row} of {points.name} is more than float32 can "
                 "hold. Scale the embeddings down, or pass standardize=True."

@@ -41,11 +41,12 @@ HOUSE = {
     ],
     "embedding": ["sources", "forward", "rows", "prefetch", "shards", "column", "batches", "embedder", "embed"],
     "scoring": [
+        "transfer",
         "points",
         "duplicates",
+        "difficulty",
         "kmeans",
         "choice",
-        "difficulty",
         "prototypes",
         "margin",
         "scorer_config",

@@ -118,6 +118,15 @@ def test_it_is_a_function_of_a_row(digits, scorer):
     assert half["suggested_label"] == [whole.suggested_label[0], None, None]
 
 
+def test_to_fit_and_score_at_once_gives_the_same_bits_and_quantiles_are_those_of_the_difficulty(digits, scorer):
+    matrix, labels, _ = digits
+    together = DifficultyScorer(measure="margin")
+    found, expected = together.fit_score(matrix, labels), scorer.score(matrix, labels)
+    for name in ("cluster", "distance", "difficulty", "outside", "suggested_label", "margin"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert together.quantiles_ == scorer.quantiles_ == difficulty_quantiles(expected.difficulty)
+
+
 def test_a_class_of_one_row_is_hard():
     matrix = np.random.default_rng(0).normal(size=(101, 4))
     labels = np.repeat([0, 1, 2], [50, 50, 1])
