@@ -32,9 +32,10 @@ from hf_curriculum.data import (
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_draws, first_of_equals
+from hf_curriculum.scoring.inputs import require_classes, require_seen
 from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_classes, require_seen
+from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
 
 logger = logging.getLogger(__name__)
 _MANY = 0.05  # of the first draws

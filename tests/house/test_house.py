@@ -43,6 +43,7 @@ HOUSE = {
     "scoring": [
         "transfer",
         "points",
+        "inputs",
         "duplicates",
         "difficulty",
         "kmeans",

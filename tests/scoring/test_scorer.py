@@ -17,8 +17,9 @@ from sklearn.metrics import (
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
 from hf_curriculum.scoring import prototypes
+from hf_curriculum.scoring.inputs import require_seen
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, require_seen
+from hf_curriculum.scoring.scorer import DifficultyScorer
 
 NAN, INF = float("nan"), float("inf")
 SEEDS = range(3)
