@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import fit_normalizer
+from hf_curriculum.scoring.difficulty import Ranges, fit_normalizer
 from hf_curriculum.scoring.kmeans import assign
 from hf_curriculum.scoring.points import ROUNDING, Points, Space
 from hf_curriculum.scoring.prototypes import FindCentroids, Prototypes, rows_by_class
@@ -93,6 +93,23 @@ def standing(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> St
     total = distance + away
     margin = np.divide(distance, total, out=np.full_like(total, 0.5), where=total > 0)
     return Standing(cluster, distance, other, margin)
+
+
+def margin_ranges(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> Ranges:
+    """Ranges of the margins of some rows, of all classes together, as :func:`fit_margin` normalises them.
+
+    Args:
+        prototypes: Of two or more classes.
+        points: ``N`` of them, at least 1, in the space of the prototypes.
+        labels: Class of each, shape ``(N,)``, all known.
+
+    Returns:
+        For each prototype the rows of its class, and the lowest and highest margin of all rows.
+    """
+    assert prototypes.labels is not None
+    margin = standing(prototypes, points, labels).margin
+    count = np.sum(prototypes.labels[:, None] == labels, 1)
+    return Ranges(count, np.full(count.size, margin.min()), np.full(count.size, margin.max()))
 
 
 def looks_wrong(margin: NDArray[np.float32], labels: NDArray[Any], suggested: NDArray[Any]) -> NDArray[np.bool_]:

@@ -112,10 +112,8 @@ def add_difficulty(
             f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
             "DifficultyScorer.from_pretrained(folder_or_repo_id)."
         )
-    elif (n_clusters, cluster_range, normalize, seed, measure) != (None, None, "minmax", 42, "distance"):
-        raise TypeError(
-            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
-        )
+    else:
+        require_default((n_clusters, cluster_range, normalize, seed, measure))
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
@@ -267,6 +265,21 @@ def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: boo
         require_own(split, written)
         if embed:
             require_own(split, [embedding_column], ", or pass another embedding_column")
+
+
+def require_default(options: tuple[Any, ...]) -> None:
+    """Raise unless options that a scorer brings are left alone beside one.
+
+    Args:
+        options: ``n_clusters``, ``cluster_range``, ``normalize``, ``seed`` and ``measure``.
+
+    Raises:
+        TypeError: If one is not its default.
+    """
+    if options != (None, None, "minmax", 42, "distance"):
+        raise TypeError(
+            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
+        )
 
 
 def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
