@@ -207,6 +207,8 @@ import numpy as np
 from hf_curriculum.curriculum_learning.weights_file import convert_weights
 from pathlib import Path
 
+pytestmark = pytest.mark.costly
+
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 rng = np.random.default_rng(0)
 seeds = [path.read_bytes() for path in sorted(folder.glob("seed*"))]

@@ -26,7 +26,7 @@ from hf_curriculum import Embedder, add_difficulty, add_embeddings, provenance
 from hf_curriculum.embedding import embedder as module
 from hf_curriculum.processes import this_process
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 class Counts(torch.nn.Module):

@@ -574,6 +574,8 @@ import sys
 sys.path[:0] = {paths!r}
 import torch, test_checkpoint
 
+pytestmark = pytest.mark.costly
+
 class Wide(test_checkpoint.Line):
     def __init__(self):
         super().__init__()

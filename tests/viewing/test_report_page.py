@@ -13,6 +13,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
 
+pytestmark = pytest.mark.costly
+
 DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
 
