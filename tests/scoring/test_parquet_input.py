@@ -55,6 +55,7 @@ def test_each_row_is_in_one_part_in_the_order_of_the_files(tmp_path, sizes, row_
     assert found == list(range(sum(sizes)))
 
 
+@pytest.mark.costly
 def test_parts_are_small_where_rows_are_large(tmp_path):
     big = pa.table(
         {"bytes": [b"0123456789" * 100_000] * 300}
