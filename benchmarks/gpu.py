@@ -38,7 +38,7 @@ PARTS = ("right", "embeddings", "kmeans", "training", "evidence")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=PARTS, help="default: all, one after the other")
+    parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; default all, one by one")
     parser.add_argument("--output", type=Path, default=Path("gpu.jsonl"), help="file of the lines")
     parser.add_argument("--data", type=Path, help="folder of Parquet files")
     parser.add_argument("--minutes", type=float, default=7, help="of a part, after which no measurement begins")
@@ -50,14 +50,14 @@ def main() -> None:
         return
     disable_progress_bars()
     size = Size(args.smoke, "cuda" if torch.cuda.is_available() else "cpu", args.data, args.output)
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"There is no part {', '.join(sorted(unknown))}: take some of {', '.join(PARTS)}.")
     if size.device == "cpu" and not size.smoke:
         parser.error("There is no GPU: pass --smoke.")
     lines = Lines(args.output, size)
-    for part in args.parts or PARTS:
+    for part in args.parts:
         deadline = time.monotonic() + 60 * args.minutes
-        module = import_module(
-            f"benchmarks.gpu_parts.{part}"
-        )  # a process that is started reads this file, and no part
+        module = import_module(f"benchmarks.gpu_parts.{part}")  # not above: a process that is started needs none
         for name, measure in module.measurements(size, deadline):
             if time.monotonic() < deadline:
                 lines.measure(part, name, measure)

@@ -1,5 +1,6 @@
 """Is ``add_embeddings`` limited by the forward pass on a GPU, and where not, by decoding alone?"""
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -13,21 +14,24 @@ from datasets import Dataset
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size, seconds
 from benchmarks.gpu_parts.models import photographs, save_bert, save_vit, save_wav2vec2, sounds, texts
 from hf_curriculum import add_embeddings
+from hf_curriculum.data.media import undecoded
 from hf_curriculum.embedding.forward import Forward
+from hf_curriculum.embedding.prefetch import Windows, load_windows
 
 ROUNDS = 3
+ROWS = 512  # of a window
 
 
 def measurements(size: Size, deadline: float) -> Measurements:
     small = size.of(None, (32, 1))
-    rows = size.of(20_000, 24)
+    rows = size.of(40_000, 24)
     yield "MiniLM shape", partial(measured, size, partial(texts, rows), save_bert, small or (384, 6), None)
     yield "BERT-base shape", partial(measured, size, partial(texts, rows), save_bert, small or (768, 12), None)
-    for workers in size.of((1, 2, 4, 8, 12), (0,)):
+    for workers in size.of((1, 4, 12), (0,)):
         named = f"ViT-S/16 from JPEG, {workers} workers"
-        made = partial(photographs, size.of(8000, 8))
+        made = partial(photographs, size.of(800 * workers, 8))
         yield named, partial(measured, size, made, save_vit, small or (384, 12), workers)
-    made = partial(sounds, size.of(1000, 4))
+    made = partial(sounds, size.of(2000, 4))
     yield "Wav2Vec2-base shape", partial(measured, size, made, save_wav2vec2, small or (768, 12), None)
 
 
@@ -45,7 +49,7 @@ def measured(
         inputs: list = []
 
         def whole(turn: int) -> None:
-            add_embeddings(dataset, model, num_workers=workers, batch_size=64, cache_dir=f"{folder}/{turn}")
+            add_embeddings(dataset, model, num_workers=workers, cache_dir=f"{folder}/{turn}")
 
         forward = watched(inputs, lambda: whole(0))
         with utilisation(size.device) as used:
@@ -58,8 +62,22 @@ def measured(
 
         bare()
         alone = min(seconds(bare) for _ in range(size.of(ROUNDS, 1)))
+        prepared = seconds(lambda: prepare(dataset, forward, workers))
     figures = {"rows": len(dataset), "rows_per_s": len(dataset) / own, "bare_rows_per_s": len(dataset) / alone}
-    return {**figures, "share_of_forward": alone / own, "utilisation": used}
+    figures |= {"prepared_rows_per_s": len(dataset) / prepared, "utilisation": used}
+    return {**figures, "share_of_forward": alone / own, "share_of_slower": max(alone, prepared) / own}
+
+
+def prepare(dataset: Dataset, forward: Forward, workers: int | None) -> None:
+    """Decode and prepare by the workers of ``add_embeddings``, and embed nothing."""
+    (column,) = dataset.column_names
+    starts = range(0, len(dataset), ROWS)
+    ranges = [(start, min(start + ROWS, len(dataset))) for start in starts]
+    windows = Windows(undecoded(dataset, column), column, forward.encoder, 64, ranges)
+    for _ in load_windows(
+        windows, min(8, os.cpu_count() or 1) if workers is None else workers, forward.device.type == "cuda"
+    ):
+        pass
 
 
 def watched(inputs: list, run: Callable[[], None]) -> Forward:

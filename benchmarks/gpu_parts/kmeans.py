@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size, seconds
 from hf_curriculum.scoring.choice import find_k
-from hf_curriculum.scoring.kmeans import _WARM_ROWS, assign, kmeans
+from hf_curriculum.scoring.kmeans import _WARM_ROWS, assign, kmeans, lloyd, plus_plus
 from hf_curriculum.scoring.points import Points
 
 ITERATIONS = 20
@@ -43,9 +43,17 @@ def clustering(points: Points, matrix: np.ndarray, cluster: Callable[[Points], t
         "all_s": times,
         "matrix_rate": rate,
         "share_of_matrix_rate": flops / min(times) / rate,
+        "start_s": min(seconds(lambda: plus_plus(points, k, 0)) for _ in range(2)),
+        "share_of_one_iteration": one_iteration(points, found[-1]) / rate,
         "inertia": inertia(points, found[-1]),
         "same_bits": all(torch.equal(one, found[0]) for one in found),
     }
+
+
+def one_iteration(points: Points, centroids: torch.Tensor) -> float:
+    """Multiplications and additions per second of an iteration over all rows."""
+    taken = min(seconds(lambda: lloyd(points, centroids, 1)) for _ in range(3))
+    return 2 * len(points) * centroids.numel() / taken
 
 
 def one_clustering(seed: int) -> np.ndarray:

@@ -16,6 +16,7 @@ _WARM_ROWS = 64
 _DRAWS = 2048
 _SPLIT = 1 / 1024
 _PAIRS = 1024
+_WHOLE = 2.0**40  # the largest weight of a draw, as a whole number
 _PRODUCTS = 1 << 26  # numbers of a product on a GPU
 
 
@@ -61,23 +62,32 @@ def plus_plus(points: Points, n_clusters: int, seed: int) -> torch.Tensor:
         Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007, section 5 (the best of
         several draws).
     """
-    rows = points.sample(max(_SEED_ROWS * n_clusters, 2000), seed).all().cpu()
+    rows = points.sample(max(_SEED_ROWS * n_clusters, 2000), seed).all()
+    rows = rows if rows.is_cuda else rows.cpu()  # other devices may not know float64
     generator = torch.Generator().manual_seed(seed)
+    trials = min(64, max(8, _DRAWS // n_clusters))  # of these the best is kept: one draw often leaves a cluster out
+    chosen = torch.randint(len(rows), (1,), generator=generator).to(rows.device)
+    draws = torch.rand(n_clusters - 1, trials, generator=generator, dtype=torch.float64).to(rows.device)
     centered = rows - rows.mean(0)
     norms = centered.square().sum(1)
-    chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
     nearest = (centered - centered[chosen]).square().sum(1)
-    trials = min(64, max(8, _DRAWS // n_clusters))  # of these the best is kept: one draw often leaves a cluster out
-    for _ in range(n_clusters - 1):
-        reach = nearest.cumsum(0, dtype=torch.float64)
-        draws = torch.rand(trials, generator=generator, dtype=torch.float64) * reach[-1]
-        drawn = torch.searchsorted(reach, draws, right=True).clamp(max=len(rows) - 1)
+    found = [chosen]
+    for draw in draws:  # no look at a number, for which a GPU would have to be waited for
+        reach = _reach(nearest)
+        drawn = torch.searchsorted(reach, (draw * reach[-1]).long(), right=True).clamp(max=len(rows) - 1)
         squares = torch.nn.functional.linear(-2 * centered[drawn], centered, norms) + norms[drawn, None]
         closer = torch.minimum(nearest, squares.clamp(min=0))
-        best = int(closer.sum(1).argmin())
-        chosen.append(int(drawn[best]))
-        nearest = closer[best]
-    return rows[chosen].clone()
+        best = closer.sum(1).argmin(keepdim=True)
+        found.append(drawn[best])
+        nearest = closer[best][0]
+    return rows[torch.cat(found)].cpu()
+
+
+def _reach(weights: torch.Tensor) -> torch.Tensor:
+    """Running sum of weights as whole numbers, which any device adds up to the same."""
+    weights = weights.double()
+    largest = weights.amax().clamp(min=torch.finfo(torch.float64).tiny)
+    return (weights / largest * _WHOLE).long().cumsum(0)
 
 
 def lloyd(points: Points, centroids: torch.Tensor, iterations: int) -> torch.Tensor:
