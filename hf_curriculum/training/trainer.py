@@ -17,6 +17,7 @@ from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_da
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
+from hf_curriculum.training.groups import GroupSampler, repeats
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
@@ -53,6 +54,9 @@ class CurriculumMixin(_Base):
     often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
     read so far, and ``curriculum/rows_read`` and ``curriculum/rows_per_row_read`` are logged too.
 
+    In front of TRL's trainers that generate, as ``GRPOTrainer`` does, the curriculum chooses the prompts of a
+    generation batch; TRL repeats them.
+
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
     curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
 
@@ -66,8 +70,9 @@ class CurriculumMixin(_Base):
 
     Raises:
         TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, or ``curriculum``
-            no :class:`CurriculumConfig`; where the class is defined, if the next class has a sampler of its own, as
-            TRL's ``GRPOTrainer`` has; when training starts, if that class builds its batches without a sampler.
+            no :class:`CurriculumConfig`, or a stream is meant for a trainer that repeats its rows; where the class is
+            defined, if the next class has a sampler of its own and is not one of TRL's; when training starts, if
+            that class builds its batches without a sampler, or reads its rows in an order of its own.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
             for another order of rows, or to pack them.
     """
@@ -78,11 +83,10 @@ class CurriculumMixin(_Base):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
-        owner = next((base for base in behind if "_get_train_sampler" in vars(base)), None)
+        owner = _owner(cls, "_get_train_sampler")
         if owner is None and issubclass(cls, Trainer):
             raise TypeError(f"List CurriculumMixin first: class {cls.__name__}(CurriculumMixin, ...).")
-        if owner not in (None, Trainer):
+        if owner not in (None, Trainer) and not owner.__module__.startswith("trl.trainer."):
             raise TypeError(
                 f"CurriculumMixin cannot stand in front of {owner.__module__}.{owner.__qualname__}, which chooses the "
                 "rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this to "
@@ -98,12 +102,18 @@ class CurriculumMixin(_Base):
     ) -> None:
         self.curriculum = require_config(curriculum, "curriculum")
         self.allow_changed_resume = allow_changed_resume
-        self.curriculum_sampler: _TrainerSampler | None = None
+        self.curriculum_sampler: _TrainerSampler | GroupSampler | None = None
         self._stream: StreamTraining | None = None
         super().__init__(*args, **kwargs)
         self._check_arguments()
         if isinstance(self.train_dataset, IterableDataset):
             require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+            owner = _owner(type(self), "_get_train_sampler")
+            if owner is not None and owner is not Trainer:
+                raise TypeError(
+                    f"A curriculum on a stream cannot hand rows to {owner.__name__}, which repeats or orders them "
+                    "itself. Pass a datasets.Dataset: prompts are small."
+                )
             if self._groups_by_length():
                 raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
         elif self.train_dataset is not None:
@@ -177,12 +187,28 @@ class CurriculumMixin(_Base):
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
         self._difficulty = read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        self.curriculum_sampler = self._group_sampler() or self._row_sampler()
+        self._coverage = Coverage(self.curriculum_sampler)
+        return self.curriculum_sampler
+
+    def _group_sampler(self) -> GroupSampler | None:
+        """Where the next class repeats its rows in groups."""
+        if _owner(type(self), "_get_train_sampler") is Trainer:
+            return None
+        theirs = super()._get_train_sampler()
+        if not repeats(theirs, self):
+            return None
+        return GroupSampler(
+            self, theirs, self._difficulty, self.curriculum, total_steps=self.args.max_steps, seed=self._seed()
+        )
+
+    def _row_sampler(self) -> "_TrainerSampler":
         steps_per_epoch = self._steps_per_epoch(self._difficulty.size)
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
         total_batch_size = self._total_batch_size()
-        self.curriculum_sampler = _TrainerSampler(
+        return _TrainerSampler(
             self,
             self._difficulty,
             self.curriculum,
@@ -193,8 +219,6 @@ class CurriculumMixin(_Base):
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
         )
-        self._coverage = Coverage(self.curriculum_sampler)
-        return self.curriculum_sampler
 
     def preprocess_dataset(self, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Training and evaluation data without the scores: the hook of Sentence Transformers' trainers.
@@ -273,8 +297,7 @@ class CurriculumMixin(_Base):
 
     def _loads_by_itself(self, method: str) -> bool:
         """Whether weights are not in files that hold the model's: sharded, quantised, or kept by another trainer."""
-        behind = type(self).__mro__[type(self).__mro__.index(CurriculumMixin) + 1 :]
-        owner = next(base for base in behind if method in vars(base))
+        owner = _owner(type(self), method)
         quantized = getattr(self.model, "hf_quantizer", None) is not None
         return owner is not Trainer or self.is_fsdp_enabled or self.is_deepspeed_enabled or quantized
 
@@ -302,8 +325,8 @@ class CurriculumMixin(_Base):
             logs |= self._curriculum_logs(self.curriculum_sampler)
         super().log(logs, *args, **kwargs)
 
-    def _curriculum_logs(self, sampler: CurriculumSampler) -> dict[str, float]:
-        step = self.state.global_step - 1
+    def _curriculum_logs(self, sampler: "_TrainerSampler | GroupSampler") -> dict[str, float]:
+        step = sampler.begun(self.state.global_step) - 1
         logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
         temperature = sampler.temperature(step)
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
@@ -340,6 +363,10 @@ class _TrainerSampler(CurriculumSampler):
         super().__init__(*args, **kwargs)
         self._trainer = trainer
         self.resumed_step: int | None = None
+
+    def begun(self, step: int) -> int:
+        """Steps of this sampler that have been started before a step of the trainer: as many."""
+        return step
 
     def __len__(self) -> int:
         return self.steps_per_epoch * self.total_batch_size
@@ -379,6 +406,8 @@ class _Resume(TrainerCallback):
         if not args.ignore_data_skip:
             self._check_skip(state.global_step % sampler.steps_per_epoch)
             sampler.resumed_step = state.global_step
+        if isinstance(sampler, GroupSampler):
+            sampler.align(self.trainer)
         if args.load_best_model_at_end:
             restore_best(state, args.output_dir)
         settings = _settings(sampler, self.trainer._difficulty)
@@ -386,7 +415,7 @@ class _Resume(TrainerCallback):
         if changed:
             if state.is_world_process_zero:
                 logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
-            self.trainer._coverage = Coverage(sampler, state.global_step)
+            self.trainer._coverage = Coverage(sampler, sampler.begun(state.global_step))
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])
         state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
@@ -440,7 +469,15 @@ def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, A
             "micro_batch_size": sampler.micro_batch_size,
             "total_steps": sampler.total_steps,
         }
+    if isinstance(sampler, GroupSampler):
+        settings["generation"] = sampler.settings()
     return settings
+
+
+def _owner(cls: type, method: str) -> type | None:
+    """The class behind the mixin whose method this is."""
+    behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
+    return next((base for base in behind if method in vars(base)), None)
 
 
 def _stream_settings(stream: StreamTraining) -> dict[str, Any]:

@@ -50,6 +50,7 @@ HOUSE = {
         "draws",
         "lengths",
         "sampler",
+        "groups",
         "copies",
         "journal",
         "stream_rows",

@@ -292,12 +292,6 @@ def test_reward_trainer_draws_by_the_curriculum(trl, tmp_path, tokenizer):
     assert_easy_first(rows, dataset)
 
 
-@pytest.mark.parametrize("name", ["GRPOTrainer", "RLOOTrainer", "KTOTrainer", "DistillationTrainer"])
-def test_trl_trainers_with_a_sampler_of_their_own_are_refused(trl, name):
-    with pytest.raises(TypeError, match=rf"in front of trl\..*{name}, .*its own _get_train_sampler.*sort the dataset"):
-        type("MyTrainer", (CurriculumMixin, getattr(trl, name)), {})
-
-
 @pytest.mark.parametrize("name", ["GRPO", "RLOO"])
 def test_once_their_shuffling_is_off_they_take_sorted_rows_in_order(trl, tmp_path, causal_lm, tokenizer, name):
     """The way out that the error names."""
