@@ -77,11 +77,13 @@ def make(out, *, name="GRPO", rows=ROWS, curriculum=None, reward=lengths, plain=
         ours["reward_funcs"] = reward
         changed = {"max_completion_length": 2, "num_generations": 4, "beta": 0.0} | changed
     dataset = scored(prompt=[str(row) for row in range(ROWS)]).select(range(rows))
+    tokenizer = word_tokenizer()
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # TRL of 2025 hands all of them to the model
     return type("MyTrainer", bases, {})(
         model=str(model),
         args=getattr(trl, f"{name}Config")(**options(out, bf16=False, **changed)),
         train_dataset=dataset,
-        processing_class=word_tokenizer(),
+        processing_class=tokenizer,
         **ours,
     )
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -157,7 +158,18 @@ def test_logs_tell_the_generation_batch_of_the_step(runs, shape):
         assert logs[0]["curriculum/mean_difficulty"] == pytest.approx(float(difficulty[first].mean()))
 
 
-@pytest.mark.parametrize("name", ["RLOO", "Distillation"])
+def generates(name):
+    """Whether this release of TRL has such a trainer; its first RLOO had a training loop of its own."""
+    return "_get_train_sampler" in vars(getattr(trl, f"{name}Trainer", object))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not generates(name), reason=f"TRL {trl.__version__} has none"))
+        for name in ("RLOO", "Distillation")
+    ],
+)
 def test_the_other_trainers_that_generate(tmp_path, name):
     group = 1 if name == "Distillation" else 4
     settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 6, "name": name}
@@ -250,7 +262,10 @@ def test_a_stream_of_prompts_is_refused(tmp_path):
     class MyGRPOTrainer(CurriculumMixin, trl.GRPOTrainer):
         pass
 
-    with pytest.raises(TypeError, match=r"stream cannot hand rows to GRPOTrainer.*Pass a datasets\.Dataset"):
+    with pytest.raises(
+        (TypeError, NotImplementedError),  # of TRL of 2025
+        match=r"stream cannot hand rows to GRPOTrainer.*Pass a datasets\.Dataset|not yet supported in GRPOTrainer",
+    ):
         MyGRPOTrainer(
             model=str(tmp_path / "model"),
             args=trainer.args,
@@ -276,6 +291,12 @@ def test_prompts_without_a_difficulty_are_an_error_before_the_training(tmp_path)
         )
 
 
+shuffled_kto = pytest.mark.skipif(
+    "train_sampling_strategy" not in {field.name for field in fields(trl.KTOConfig)},
+    reason="before transformers 5.2, KTO reads rows in order whatever its loss",
+)
+
+
 def kto(path, **settings):
     class MyKTOTrainer(CurriculumMixin, trl.KTOTrainer):
         pass
@@ -290,6 +311,7 @@ def kto(path, **settings):
     return MyKTOTrainer(model=model, args=args, train_dataset=dataset, processing_class=word_tokenizer())
 
 
+@shuffled_kto
 def test_kto_draws_by_the_curriculum_where_its_loss_needs_no_order(tmp_path):
     trainer = kto(tmp_path, loss_type="apo_zero_unpaired", train_sampling_strategy="random")
     seen = watch(trainer.model)
@@ -299,6 +321,7 @@ def test_kto_draws_by_the_curriculum_where_its_loss_needs_no_order(tmp_path):
     assert rows == flat(sampler.indices(step).tolist() for step in range(40))
 
 
+@shuffled_kto
 def test_kto_whose_loss_needs_its_order_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"train_sampling_strategy='sequential' cannot be combined"):
         kto(tmp_path, loss_type="kto", train_sampling_strategy="sequential")
