@@ -4,6 +4,8 @@ import logging
 import math
 import zlib
 from collections.abc import Iterator
+from copy import copy
+from inspect import signature
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.groups import GroupSampler, repeats
 from hf_curriculum.training.lengths import read_lengths
+from hf_curriculum.training.packing import pack_by_difficulty
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
 from hf_curriculum.training.stream import require_difficulty
@@ -57,6 +60,9 @@ class CurriculumMixin(_Base):
     In front of TRL's trainers that generate, as ``GRPOTrainer`` does, the curriculum chooses the prompts of a
     generation batch; TRL repeats them.
 
+    With ``packing=True`` of TRL's ``SFTTrainer``, rows are packed with rows of similar difficulty, and the rows of the
+    curriculum are the packs, each with the mean difficulty of its tokens.
+
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
     curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
 
@@ -74,7 +80,7 @@ class CurriculumMixin(_Base):
             defined, if the next class has a sampler of its own and is not one of TRL's; when training starts, if
             that class builds its batches without a sampler, or reads its rows in an order of its own.
         ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
-            for another order of rows, or to pack them.
+            for another order of rows; if rows are to be packed and one of them has no difficulty.
     """
 
     train_dataset: Any
@@ -122,12 +128,6 @@ class CurriculumMixin(_Base):
         self.add_callback(_Resume(self))
 
     def _check_arguments(self) -> None:
-        if getattr(self.args, "packing", False):
-            raise ValueError(
-                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. "
-                "To save padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
-                "group_by_length=True (4)."
-            )
         for option, choices in _ORDERS_OF_ROWS.items():
             if (value := getattr(self.args, option, choices[0])) not in choices:
                 raise ValueError(
@@ -142,6 +142,22 @@ class CurriculumMixin(_Base):
                 "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
                 "use_stateful_dataloader off: the curriculum resumes exactly without it."
             )
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        # That of TRL's SFTTrainer packs rows as they come and keeps nothing but tokens: its packs have no difficulty.
+        given = signature(super()._prepare_dataset).bind(dataset, *args, **kwargs).arguments
+        if not given.get("packing") or given["dataset_name"] != "train":
+            return super()._prepare_dataset(dataset, *args, **kwargs)
+        whole = copy(settings := given["args"])
+        whole.max_length = None  # rows are cut as the strategy wants it
+        tokens = super()._prepare_dataset(**given | {"packing": False, "args": whole})
+        return pack_by_difficulty(
+            tokens,
+            self.curriculum.difficulty_column,
+            settings.max_length,
+            settings.packing_strategy,
+            settings.dataset_num_proc,
+        )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The loader of the next class; of a stream, of the rows that the curriculum hands on, pass after pass."""

@@ -49,6 +49,7 @@ HOUSE = {
         "permutation",
         "draws",
         "lengths",
+        "packing",
         "sampler",
         "groups",
         "copies",

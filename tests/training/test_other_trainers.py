@@ -259,11 +259,6 @@ def test_sft_run_resumes_inside_the_second_epoch(trl, tmp_path, tokenizer):
     assert flat(seen) == expected(reference(dataset, config=CurriculumConfig(warmup_steps=30)))
 
 
-def test_sft_packing_is_refused_with_the_reason_and_a_remedy(trl, tmp_path, causal_lm, tokenizer):
-    with pytest.raises(ValueError, match=r"packing=True merges rows.* set packing=False.*group_by_length"):
-        sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()), packing=True, max_length=16)
-
-
 def test_dpo_trainer_draws_by_the_curriculum(trl, tmp_path, causal_lm, tokenizer):
     class MyDPOTrainer(CurriculumMixin, trl.DPOTrainer):
         pass
