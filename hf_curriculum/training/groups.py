@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch.utils.data import RandomSampler, Sampler
 
 from hf_curriculum.training.config import CurriculumConfig
-from hf_curriculum.training.sampler import CurriculumSampler
+from hf_curriculum.training.versions import VersionedSampler
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -40,7 +40,7 @@ def repeats(theirs: Sampler[int] | None, trainer: "Trainer") -> bool:
     )
 
 
-class GroupSampler(CurriculumSampler):
+class GroupSampler(VersionedSampler):
     """Rows for TRL's trainers that generate: a step of this sampler is a generation batch, its rows are the prompts.
 
     TRL's ``RepeatSampler`` decides how often, and in which order, a generation batch hands out each of its prompts:
@@ -58,6 +58,7 @@ class GroupSampler(CurriculumSampler):
 
     Attributes:
         total_batch_size: Prompts of a generation batch.
+        uses: Batches of the loader that a generation batch is used for.
         steps_per_epoch: Optimiser steps of an epoch.
         warmup_steps: Length of the warm-up in generation batches.
         resumed_step: Optimiser step at which a run was resumed whose loader skips the batches before it.
@@ -76,7 +77,7 @@ class GroupSampler(CurriculumSampler):
         args = trainer.args
         self._trainer = trainer
         self._accumulation = args.gradient_accumulation_steps
-        self._uses = theirs.repeat_count
+        self.uses = theirs.repeat_count
         self._pattern = np.fromiter(
             type(theirs)(
                 range(theirs.batch_size),
@@ -87,7 +88,7 @@ class GroupSampler(CurriculumSampler):
             ),
             np.int64,
         )
-        self._batches_per_epoch = max(1, len(theirs.data_source) // theirs.batch_size) * self._uses
+        self._batches_per_epoch = max(1, len(theirs.data_source) // theirs.batch_size) * self.uses
         steps_per_epoch = math.ceil(self._batches_per_epoch / self._accumulation)
         super().__init__(
             difficulty,
@@ -103,8 +104,8 @@ class GroupSampler(CurriculumSampler):
     def settings(self) -> dict[str, int]:
         """What decides, beside the settings of any curriculum, which prompts an optimiser step sees; for JSON."""
         return {
-            "num_generations": self._pattern.size // (self._uses * self.total_batch_size),
-            "uses": self._uses,
+            "num_generations": self._pattern.size // (self.uses * self.total_batch_size),
+            "uses": self.uses,
             "gradient_accumulation_steps": self._accumulation,
         }
 
@@ -115,7 +116,7 @@ class GroupSampler(CurriculumSampler):
 
     def begun(self, step: int) -> int:
         """Generation batches that have been started before an optimiser step."""
-        return math.ceil(self.batches(step) / self._uses)
+        return math.ceil(self.batches(step) / self.uses)
 
     def align(self, trainer: Any) -> None:
         """Make TRL generate where a generation batch starts, in a run that is resumed inside one, too.
@@ -131,7 +132,7 @@ class GroupSampler(CurriculumSampler):
 
     @property
     def _rows_per_batch(self) -> int:
-        return self._pattern.size // self._uses
+        return self._pattern.size // self.uses
 
     def __iter__(self) -> Iterator[int]:
         step = self._trainer.state.global_step
@@ -139,7 +140,7 @@ class GroupSampler(CurriculumSampler):
         # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
         skipped = start % self._batches_per_epoch if step == self.resumed_step else 0
         self.resumed_step = None
-        generation, used = divmod(start, self._uses)
+        generation, used = divmod(start, self.uses)
         planned = chain.from_iterable(self.indices(g)[self._pattern].tolist() for g in count(generation))
         first, last = used, used + self._batches_per_epoch - skipped
         yield from repeat(0, skipped * self._rows_per_batch)

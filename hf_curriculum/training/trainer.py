@@ -20,12 +20,15 @@ from hf_curriculum.training.checkpoint import check_best, check_whole, forget_wh
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.groups import GroupSampler, repeats
+from hf_curriculum.training.learned import LearnedDifficulty
+from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.packing import pack_by_difficulty
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.versions import VersionedSampler
 from hf_curriculum.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -103,15 +106,20 @@ class CurriculumMixin(_Base):
         self,
         *args: Any,
         curriculum: CurriculumConfig | None = None,
+        learned_difficulty: LearnedDifficulty | None = None,
         allow_changed_resume: bool = False,
         **kwargs: Any,
     ) -> None:
         self.curriculum = require_config(curriculum, "curriculum")
+        self.learned_difficulty = learned_difficulty
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: _TrainerSampler | GroupSampler | None = None
         self._stream: StreamTraining | None = None
+        self._learning: Learning | None = None
+        self._checkpoint: str | None = None
         super().__init__(*args, **kwargs)
         self._check_arguments()
+        self._check_learned()
         if isinstance(self.train_dataset, IterableDataset):
             require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
             owner = _owner(type(self), "_get_train_sampler")
@@ -124,7 +132,7 @@ class CurriculumMixin(_Base):
                 raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
         elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
-            read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+            self._read_difficulty()
         self.add_callback(_Resume(self))
 
     def _check_arguments(self) -> None:
@@ -202,10 +210,70 @@ class CurriculumMixin(_Base):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
-        self._difficulty = read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        self._difficulty = self._read_difficulty()
         self.curriculum_sampler = self._group_sampler() or self._row_sampler()
-        self._coverage = Coverage(self.curriculum_sampler)
+        self._coverage, self._drawn = Coverage(self.curriculum_sampler), (0.0, 0)
+        if self.learned_difficulty is not None:
+            names = self.train_dataset.column_names
+            clusters = (
+                np.asarray(self.train_dataset.with_format("numpy")["cluster"][:]) if "cluster" in names else None
+            )
+            self._learning = Learning(self, self.learned_difficulty, self._difficulty.size, clusters)
         return self.curriculum_sampler
+
+    def _read_difficulty(self) -> np.ndarray:
+        column = self.curriculum.difficulty_column
+        if self.learned_difficulty is not None and column not in self.train_dataset.column_names:
+            return np.zeros(len(self.train_dataset), np.float32)
+        return read_difficulty(self.train_dataset, column)
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """The loss of the next class; where difficulties are losses, those of the single rows are noted.
+
+        Args:
+            model: The model.
+            inputs: A batch.
+            return_outputs: Whether the outputs are returned, too.
+            **kwargs: Those of the next class.
+
+        Returns:
+            What the next class returns.
+        """
+        if self._learning is None or self._learning.source != "loss" or not model.training:
+            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        labels = inputs.get("labels")  # the next class may take them out
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        self._learning.note_losses(self.accelerator.unwrap_model(model), outputs, labels)
+        return (loss, outputs) if return_outputs else loss
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        # Of TRL's trainers with rewards: those of all processes.
+        rewards = super()._calculate_rewards(*args, **kwargs)
+        if self._learning is not None and self._learning.source == "reward" and self.model.training:
+            self._learning.note_rewards(rewards)
+        return rewards
+
+    def _check_learned(self) -> None:
+        learned = self.learned_difficulty
+        if learned is None:
+            return
+        if not isinstance(learned, LearnedDifficulty):
+            raise TypeError(f"learned_difficulty must be a LearnedDifficulty, got {type(learned).__name__}.")
+        if isinstance(self.train_dataset, IterableDataset):
+            raise ValueError("Difficulties cannot be learned on a stream, whose rows have no numbers: pass a Dataset.")
+        if self._groups_by_length():
+            raise ValueError(
+                "Learned difficulties cannot be combined with length groups, for which the rows of 32 steps are drawn "
+                "at once: leave grouping by length off."
+            )
+        rewarded = _owner(type(self), "_calculate_rewards") is not None
+        if learned.source == "reward" and not rewarded:
+            raise ValueError(f"{type(self).__name__} has no rewards: choose LearnedDifficulty('loss') or a function.")
+        if learned.source == "loss" and _owner(type(self), "_generate_and_score_completions") is not None:
+            raise ValueError(
+                f"{type(self).__name__} makes its own texts, whose losses do not tell how hard a prompt is: choose "
+                "LearnedDifficulty('reward') or a function."
+            )
 
     def _group_sampler(self) -> GroupSampler | None:
         """Where the next class repeats its rows in groups."""
@@ -289,6 +357,7 @@ class CurriculumMixin(_Base):
             resume_from_checkpoint = newest_whole(self.args.output_dir) or True
         elif resume_from_checkpoint:
             check_whole(resume_from_checkpoint)
+        self._checkpoint = resume_from_checkpoint if isinstance(resume_from_checkpoint, str) else None
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -296,6 +365,8 @@ class CurriculumMixin(_Base):
             self.state.stateful_callbacks[_STATE]["readers"] = self._stream.saved(self.state.global_step)
         if self.args.should_save:
             forget_whole(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+        if self._learning is not None:
+            self._learning.save(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
@@ -347,13 +418,34 @@ class CurriculumMixin(_Base):
         temperature = sampler.temperature(step)
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
             logs["curriculum/temperature"] = temperature
-        rows = self._coverage.advance(step + 1)
-        if rows.size and np.ma.count(difficulty := self._difficulty[rows]):
-            logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
+        self._note_drawn()
+        (total, count), self._drawn = self._drawn, (0.0, 0)
+        if count:
+            logs["curriculum/mean_difficulty"] = total / count
         logs["curriculum/distinct_fraction"] = self._coverage.measured
-        logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
-        self.state.stateful_callbacks.setdefault(_STATE, {})["coverage"] = self._coverage.state()
+        if self._learning is None:  # else the schedule does not know what rows will be easy
+            logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
+        self._keep_drawn()
         return logs
+
+    def _note_drawn(self) -> None:
+        """Take the difficulties of the rows drawn since the last time, by the tables that they were drawn by."""
+        sampler = self.curriculum_sampler
+        assert sampler is not None
+        first = self._coverage.steps
+        rows = self._coverage.advance(sampler.begun(self.state.global_step)).reshape(-1, sampler.total_batch_size)
+        for step, drawn in enumerate(rows, start=first):
+            table = sampler.table(step)
+            difficulty = (self._difficulty if table is None else table)[drawn]
+            if count := int(np.ma.count(difficulty)):
+                total = float(difficulty.sum(dtype=np.float64))
+                self._drawn = self._drawn[0] + total, self._drawn[1] + count
+        self._keep_drawn()
+
+    def _keep_drawn(self) -> None:
+        self.state.stateful_callbacks.setdefault(_STATE, {}).update(
+            coverage=self._coverage.state(), drawn=list(self._drawn)
+        )
 
     def _total_batch_size(self) -> int:
         """Rows that all processes together take in one optimiser step."""
@@ -367,7 +459,7 @@ class CurriculumMixin(_Base):
         return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
 
 
-class _TrainerSampler(CurriculumSampler):
+class _TrainerSampler(VersionedSampler):
     """Starts where its trainer stands.
 
     The trainer's own step is the clock, since ``set_epoch`` does not always arrive: with two or more processes, a run
@@ -409,6 +501,8 @@ class _Resume(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
             state.epoch = state.global_step / state.max_steps
+        if self.trainer._learning is not None:
+            self.trainer._learning.end_step(state.global_step)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer._stream is not None:
@@ -424,9 +518,12 @@ class _Resume(TrainerCallback):
             sampler.resumed_step = state.global_step
         if isinstance(sampler, GroupSampler):
             sampler.align(self.trainer)
+        if self.trainer._learning is not None:
+            self.trainer._learning.begin(self.trainer._checkpoint)
         if args.load_best_model_at_end:
             restore_best(state, args.output_dir)
         settings = _settings(sampler, self.trainer._difficulty)
+        settings["learned"] = self.trainer._learning and self.trainer._learning.settings()
         before, changed = self._compare(state, settings)
         if changed:
             if state.is_world_process_zero:
@@ -434,7 +531,9 @@ class _Resume(TrainerCallback):
             self.trainer._coverage = Coverage(sampler, sampler.begun(state.global_step))
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])
-        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+            self.trainer._drawn = tuple(before.get("drawn", (0.0, 0)))
+        state.stateful_callbacks[_STATE] = {"settings": settings}
+        self.trainer._keep_drawn()
 
     def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
         settings = _stream_settings(stream)

@@ -14,7 +14,7 @@ import trl
 from tiny import VOCABULARY, llama_config, options, scored, word_tokenizer
 from transformers import LlamaForCausalLM, TrainerCallback
 
-from hf_curriculum import CurriculumConfig, CurriculumMixin
+from hf_curriculum import CurriculumConfig, CurriculumMixin, LearnedDifficulty
 
 RANK = int(os.environ.get("RANK", 0))
 ROWS = 100
@@ -58,7 +58,17 @@ def lengths(prompts, completions, **columns) -> list[float]:
     return [float(len(completion)) for completion in completions]
 
 
-def make(out, *, name="GRPO", rows=ROWS, curriculum=None, reward=lengths, plain=False, **changed):
+def passes(prompts, completions, **columns) -> list[float]:
+    """Rows below 40 always pass, rows from 60 never, the others every second time."""
+    return [float(row < 40 or (row < 60 and place % 2)) for place, row in enumerate(map(int, prompts))]
+
+
+def half_known(prompts, completions, **columns) -> list[float | None]:
+    """Every second completion has no reward."""
+    return [None if place % 2 else 0.0 for place in range(len(prompts))]
+
+
+def make(out, *, name="GRPO", rows=ROWS, curriculum=None, learned=None, reward="lengths", plain=False, **changed):
     """A trainer on a tiny model, ready to train."""
     Path(out).mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -70,11 +80,13 @@ def make(out, *, name="GRPO", rows=ROWS, curriculum=None, reward=lengths, plain=
         pass
     bases = (getattr(trl, f"{name}Trainer"),) if plain else (Noting, CurriculumMixin, getattr(trl, f"{name}Trainer"))
     ours = {} if plain else {"curriculum": CurriculumConfig(**(curriculum or {"warmup_steps": 0.75}))}
+    if learned:
+        ours["learned_difficulty"] = LearnedDifficulty(learned[0], every=learned[1])
     if name == "Distillation":
         ours["teacher_model"] = str(model)
         changed = {"max_completion_length": 2} | changed
     else:
-        ours["reward_funcs"] = reward
+        ours["reward_funcs"] = globals()[reward]
         changed = {"max_completion_length": 2, "num_generations": 4, "beta": 0.0} | changed
     dataset = scored(prompt=[str(row) for row in range(ROWS)]).select(range(rows))
     tokenizer = word_tokenizer()

@@ -332,3 +332,78 @@ def test_another_sampler_of_a_trl_trainer_is_refused_when_training_starts(tmp_pa
     monkeypatch.setattr(trl.GRPOTrainer, "_get_train_sampler", lambda self, *_: SequentialSampler(self.train_dataset))
     with pytest.raises(TypeError, match="MyTrainer reads its rows in an order of its own, by a SequentialSampler"):
         trainer.train()
+
+
+# Difficulties that follow the rewards
+
+
+LEARNED = {
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 2,
+    "steps_per_generation": 2,
+    "num_iterations": 2,
+    "max_steps": 24,
+    "learned": ["reward", 4],
+    "reward": "passes",
+}
+
+
+def rate(row) -> float:
+    return 1.0 if row < 40 else 0.5 if row < 60 else 0.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GRPO",
+        pytest.param(
+            "RLOO",
+            marks=pytest.mark.skipif(not generates("RLOO"), reason="TRL's first RLOO had a training loop of its own"),
+        ),
+    ],
+)
+def test_prompts_near_the_target_come_first_by_tables_made_by_hand(tmp_path, name):
+    """A generation batch of 4 prompts is used for 2 steps; a table of steps 4, 8, ... is valid 4 steps later."""
+    settings = LEARNED | {"name": name, "curriculum": {"warmup_steps": 24}}
+    train(tmp_path / "whole", **settings)
+    train(tmp_path / "cut", stop=11, **settings)
+    train(tmp_path / "cut", resume=True, **settings)
+    made = noted(tmp_path / "whole", "made")
+    difficulty = np.asarray(scored()["difficulty"][:])
+    tables, seen = {0: difficulty, 2: difficulty}, {}
+    for generation, prompts in enumerate(made):
+        if generation % 2 == 0 and generation >= 2:
+            rates = np.full(100, np.mean([rate(row) for row in seen]))
+            rates[list(seen)] = [rate(row) for row in seen]
+            tables[generation + 2] = np.abs(rates - 0.5).astype(np.float32)
+        table = tables[generation // 2 * 2]
+        sampler = CurriculumSampler(table, CurriculumConfig(warmup_steps=12), total_batch_size=8 * 2 // 4, seed=7)
+        assert prompts == repeated(sampler.indices(generation).tolist(), 4), generation
+        seen |= dict.fromkeys(prompts)
+    cut = noted(tmp_path / "cut", "made")
+    assert cut[:6] == made[:6] and cut[6:] == made[5:]  # that of step 11 is generated once more
+    half = [abs(rate(row) - 0.5) for prompts in made for row in prompts]
+    assert np.mean(half[-100:]) < np.mean(half[:100])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_difficulties_as_one(tmp_path):
+    settings = LEARNED | {"curriculum": {"warmup_steps": 24}}
+    train(tmp_path / "1", **settings)
+    runs = [{"out": str(tmp_path / "2"), **settings, "per_device_train_batch_size": 4}]
+    script = [worker_generating.__file__, json.dumps(runs)]
+    done = subprocess.run(
+        [*launch(2), *script], env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert joined(tmp_path / "2", "made", 2) == noted(tmp_path / "1", "made")
+
+
+def test_a_reward_that_is_nan_is_an_error_that_names_the_prompt(tmp_path):
+    with pytest.raises(ValueError, match=r"reward of a completion of prompt \d+ is nan.*8 such completions"):
+        train(tmp_path, **LEARNED | {"reward": "half_known"})
+
+
+def test_losses_of_texts_that_the_model_made_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"makes its own texts.*LearnedDifficulty\('reward'\) or a function"):
+        make(tmp_path, learned=["loss", 4])
