@@ -2,16 +2,14 @@
 
 import logging
 import math
-import zlib
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
 from torch.utils.data import BatchSampler, DataLoader, Sampler
-from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
+from transformers import Seq2SeqTrainer, Trainer
 
 from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
@@ -19,10 +17,16 @@ from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.groups import GroupSampler, repeats
 from hf_curriculum.training.lengths import read_lengths
-from hf_curriculum.training.sampler import CurriculumSampler
-from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.resume import (
+    STATE_KEY,
+    Beginning,
+    sampler_settings,
+    stream_settings,
+    write_curriculum,
+)
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.trainer_sampler import TrainerClock, TrainerSampler
 from hf_curriculum.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -31,7 +35,6 @@ else:
     _Base = object
 
 logger = logging.getLogger(__name__)
-_STATE = "curriculum"
 _ORDERS_OF_ROWS = {  # the first is the default
     "train_sampling_strategy": ("random", "group_by_length"),
     "batch_sampler": ("batch_sampler",),  # of Sentence Transformers
@@ -102,8 +105,10 @@ class CurriculumMixin(_Base):
     ) -> None:
         self.curriculum = require_config(curriculum, "curriculum")
         self.allow_changed_resume = allow_changed_resume
-        self.curriculum_sampler: _TrainerSampler | GroupSampler | None = None
+        self.curriculum_sampler: TrainerSampler | None = None
         self._stream: StreamTraining | None = None
+        self._coverage: Coverage | None = None
+        self._beginning: Beginning | None = None  # while a training runs
         super().__init__(*args, **kwargs)
         self._check_arguments()
         if isinstance(self.train_dataset, IterableDataset):
@@ -119,7 +124,6 @@ class CurriculumMixin(_Base):
         elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
             read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
-        self.add_callback(_Resume(self))
 
     def _check_arguments(self) -> None:
         if getattr(self.args, "packing", False):
@@ -157,7 +161,7 @@ class CurriculumMixin(_Base):
             workers=self.args.dataloader_num_workers,
             accumulation=self.args.gradient_accumulation_steps,
             total_batch_size=self._total_batch_size(),
-            total_steps=self.args.max_steps,
+            total_steps=self._planned_length(self.args.max_steps),
             seed=self._seed(),
         )
         hidden = self._hidden & {*(self._stream.dataset.column_names or ())}
@@ -170,25 +174,124 @@ class CurriculumMixin(_Base):
         finally:
             self.train_dataset = stream
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+    def _inner_training_loop(
+        self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any, **kwargs: Any
+    ) -> Any:
+        self._beginning = Beginning.read(resume_from_checkpoint)
+        self.curriculum_sampler = self._stream = None
         # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
         # starts at its state.
         skip = self.args.ignore_data_skip
         self.args.ignore_data_skip = skip or isinstance(self.train_dataset, IterableDataset)
         try:
-            return super()._inner_training_loop(*args, **kwargs)
+            return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others, **kwargs)
         finally:
+            self._beginning = None
             self.args.ignore_data_skip = skip
+
+    def set_initial_training_values(self, args: Any, dataloader: Any, *others: Any) -> Any:
+        """The lengths of the training that begins, as the next class counts them; the curriculum takes them.
+
+        Args:
+            args: Training arguments.
+            dataloader: Of the training data.
+            *others: Those of the next class.
+
+        Returns:
+            What the next class returns, the steps of the training last.
+
+        Raises:
+            TypeError: If the loader did not ask for a sampler.
+            ValueError: If the checkpoint is of another curriculum.
+        """
+        values = super().set_initial_training_values(args, dataloader, *others)
+        if self._beginning is not None:
+            self._begin(self._beginning, total_steps=values[-1])
+        return values
+
+    def _begin(self, beginning: Beginning, total_steps: int) -> None:
+        if self._stream is not None:
+            return self._begin_stream(self._stream, beginning)
+        sampler = self.curriculum_sampler
+        if sampler is None:
+            raise TypeError(
+                f"{type(self).__name__} loads its training data without asking for a sampler: the curriculum "
+                "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
+            )
+        length = self._planned_length(total_steps, sampler.begun)
+        sampler.plan(total_steps, self.curriculum.resolve_warmup(length))
+        if not self.args.ignore_data_skip:
+            self._check_skip(beginning.step % sampler.steps_per_epoch)
+            sampler.resumed_step = beginning.step
+        if isinstance(sampler, GroupSampler):
+            sampler.align(self, beginning.step)
+        self._settings = sampler_settings(sampler, self._difficulty, length)
+        self._coverage = Coverage(sampler)
+        if beginning.compare(self._settings, allowed=self.allow_changed_resume):
+            self._warn(f"The curriculum joins a training that went otherwise up to step {beginning.step}.")
+            self._coverage = Coverage(sampler, sampler.begun(beginning.step))
+        elif "coverage" in beginning.state:
+            self._coverage.restore(beginning.state["coverage"])
+
+    def _begin_stream(self, stream: StreamTraining, beginning: Beginning) -> None:
+        self._settings = stream_settings(stream)
+        if beginning.compare(self._settings, allowed=self.allow_changed_resume):
+            self._warn(f"The stream is read from its start, by the curriculum of step {beginning.step}.")
+        else:
+            stream.restore(beginning.state.get("readers", {}))
+        stream.begin(beginning.step)
+
+    def _planned_length(self, total_steps: int, begun: Callable[[int], int] = lambda step: step) -> int:
+        """Steps of which the warm-up, where it is a share, is one."""
+        if self._beginning is None or self.allow_changed_resume:
+            return total_steps
+        length = self._beginning.planned_length(self.curriculum, total_steps, begun)
+        if length != total_steps:
+            self._warn(
+                f"This training has {total_steps} steps, that of the checkpoint had {length}: its warm-up of "
+                f"{self.curriculum.resolve_warmup(length)} steps is kept."
+            )
+        return length
+
+    def _warn(self, message: str) -> None:
+        if self.is_world_process_zero():
+            logger.warning(message)
+
+    def _check_skip(self, steps: int) -> None:
+        accelerator = self.accelerator
+        if steps and accelerator.num_processes > 1 and accelerator.dispatch_batches and not accelerator.split_batches:
+            # `skip_first_batches` counts the batches of one process, but each dispatched batch takes one for all.
+            raise ValueError(
+                "With dispatch_batches, accelerate skips too few batches of an epoch that is resumed inside, so rows "
+                "would be trained on twice. Pass ignore_data_skip=True: the curriculum then goes on exactly, without "
+                "a skip; or switch dispatch_batches off."
+            )
+
+    def _load_callback_state(self) -> None:
+        # Called once the state of a checkpoint is there.
+        self.state.stateful_callbacks.pop(STATE_KEY, None)
+        if self.args.load_best_model_at_end:
+            restore_best(self.state, self.args.output_dir)
+        super()._load_callback_state()
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # Called after each step, and at the end of an epoch.
+        if self._stream is not None:  # Trainer counts from the step at which the run was resumed
+            self.state.epoch = self.state.global_step / self.state.max_steps
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        if self._stream is not None and self.control.should_epoch_stop:
+            self._stream.begin(self.state.global_step)
 
     def _seed(self) -> int:
         return int(self.args.seed if self.args.data_seed is None else self.args.data_seed)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        if self._beginning is not None and self.curriculum_sampler is not None:
+            return self.curriculum_sampler  # of a training that has several loaders
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
         self._difficulty = read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
         self.curriculum_sampler = self._group_sampler() or self._row_sampler()
-        self._coverage = Coverage(self.curriculum_sampler)
         return self.curriculum_sampler
 
     def _group_sampler(self) -> GroupSampler | None:
@@ -202,14 +305,14 @@ class CurriculumMixin(_Base):
             self, theirs, self._difficulty, self.curriculum, total_steps=self.args.max_steps, seed=self._seed()
         )
 
-    def _row_sampler(self) -> "_TrainerSampler":
+    def _row_sampler(self) -> TrainerSampler:
         steps_per_epoch = self._steps_per_epoch(self._difficulty.size)
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
         total_batch_size = self._total_batch_size()
-        return _TrainerSampler(
-            self,
+        return TrainerSampler(
+            TrainerClock(self),
             self._difficulty,
             self.curriculum,
             total_batch_size=total_batch_size,
@@ -276,11 +379,18 @@ class CurriculumMixin(_Base):
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self._stream is not None:
-            self.state.stateful_callbacks[_STATE]["readers"] = self._stream.saved(self.state.global_step)
+        state = self._curriculum_state()  # every process has its part
         if self.args.should_save:
-            forget_whole(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+            folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
+            forget_whole(folder)
+            write_curriculum(folder, state)
         super()._save_checkpoint(model, trial)
+
+    def _curriculum_state(self) -> dict[str, Any]:
+        """What :class:`Beginning` takes from a checkpoint, ready for JSON."""
+        if self._stream is not None:
+            return {"settings": self._settings, "readers": self._stream.saved(self.state.global_step)}
+        return {"settings": self._settings, "coverage": self._coverage.state() if self._coverage else {}}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
         # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
@@ -321,22 +431,21 @@ class CurriculumMixin(_Base):
         """
         if self._stream is not None and "loss" in logs:
             logs |= self._stream.logs(self.state.global_step - 1)
-        elif self.curriculum_sampler is not None and "loss" in logs:
-            logs |= self._curriculum_logs(self.curriculum_sampler)
+        elif self.curriculum_sampler is not None and self._coverage is not None and "loss" in logs:
+            logs |= self._curriculum_logs(self.curriculum_sampler, self._coverage)
         super().log(logs, *args, **kwargs)
 
-    def _curriculum_logs(self, sampler: "_TrainerSampler | GroupSampler") -> dict[str, float]:
+    def _curriculum_logs(self, sampler: TrainerSampler, coverage: Coverage) -> dict[str, float]:
         step = sampler.begun(self.state.global_step) - 1
         logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
         temperature = sampler.temperature(step)
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
             logs["curriculum/temperature"] = temperature
-        rows = self._coverage.advance(step + 1)
+        rows = coverage.advance(step + 1)
         if rows.size and np.ma.count(difficulty := self._difficulty[rows]):
             logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
-        logs["curriculum/distinct_fraction"] = self._coverage.measured
-        logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
-        self.state.stateful_callbacks.setdefault(_STATE, {})["coverage"] = self._coverage.state()
+        logs["curriculum/distinct_fraction"] = coverage.measured
+        logs["curriculum/planned_distinct_fraction"] = coverage.planned
         return logs
 
     def _total_batch_size(self) -> int:
@@ -351,171 +460,10 @@ class CurriculumMixin(_Base):
         return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
 
 
-class _TrainerSampler(CurriculumSampler):
-    """Starts where its trainer stands.
-
-    The trainer's own step is the clock, since ``set_epoch`` does not always arrive: with two or more processes, a run
-    resumed inside an epoch wraps the batch sampler twice, and it stops short of the sampler (accelerate 1.15;
-    accelerate pull request 4071).
-    """
-
-    def __init__(self, trainer: CurriculumMixin, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._trainer = trainer
-        self.resumed_step: int | None = None
-
-    def begun(self, step: int) -> int:
-        """Steps of this sampler that have been started before a step of the trainer: as many."""
-        return step
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch * self.total_batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        step = self._trainer.state.global_step
-        # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
-        skipped = step % self.steps_per_epoch if step == self.resumed_step else 0
-        self.resumed_step = None
-        yield from repeat(0, skipped * self.total_batch_size)
-        yield from self._steps(step, step - skipped + self.steps_per_epoch)
-
-
-class _Resume(TrainerCallback):
-    """Keeps the settings of the curriculum in the trainer's state, and compares them when a run resumes."""
-
-    def __init__(self, trainer: CurriculumMixin) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:
-            self.trainer._stream.begin(state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
-            state.epoch = state.global_step / state.max_steps
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:
-            return self._begin_stream(self.trainer._stream, state)
-        sampler = self.trainer.curriculum_sampler
-        if sampler is None:
-            raise TypeError(
-                f"{type(self.trainer).__name__} loads its training data without asking for a sampler: the curriculum "
-                "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
-            )
-        if not args.ignore_data_skip:
-            self._check_skip(state.global_step % sampler.steps_per_epoch)
-            sampler.resumed_step = state.global_step
-        if isinstance(sampler, GroupSampler):
-            sampler.align(self.trainer)
-        if args.load_best_model_at_end:
-            restore_best(state, args.output_dir)
-        settings = _settings(sampler, self.trainer._difficulty)
-        before, changed = self._compare(state, settings)
-        if changed:
-            if state.is_world_process_zero:
-                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
-            self.trainer._coverage = Coverage(sampler, sampler.begun(state.global_step))
-        elif "coverage" in before:
-            self.trainer._coverage.restore(before["coverage"])
-        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
-
-    def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
-        settings = _stream_settings(stream)
-        before, changed = self._compare(state, settings)
-        if changed and state.is_world_process_zero:
-            logger.warning("The stream is read from its start, by the curriculum of step %d.", state.global_step)
-        elif not changed:
-            stream.restore(before.get("readers", {}))
-        state.stateful_callbacks[_STATE] = {"settings": settings}
-
-    def _compare(self, state: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """What the checkpoint kept, and what has changed since; raise if that is not allowed."""
-        before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
-        changed = _changes(before["settings"], settings)
-        if changed and before["settings"] and not self.trainer.allow_changed_resume:
-            raise ValueError(
-                f"Cannot resume at step {state.global_step}, since the rows of each step would not be those of the "
-                f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
-                "the trainer to go on from this step under the new settings."
-            )
-        return before, changed
-
-    def _check_skip(self, steps: int) -> None:
-        accelerator = self.trainer.accelerator
-        if steps and accelerator.num_processes > 1 and accelerator.dispatch_batches and not accelerator.split_batches:
-            # `skip_first_batches` counts the batches of one process, but each dispatched batch takes one for all.
-            raise ValueError(
-                "With dispatch_batches, accelerate skips too few batches of an epoch that is resumed inside, so rows "
-                "would be trained on twice. Pass ignore_data_skip=True: the curriculum then goes on exactly, without "
-                "a skip; or switch dispatch_batches off."
-            )
-
-
-def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:
-    """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
-    settings = {
-        **_config_settings(sampler.config, sampler.warmup_steps, sampler.total_steps),
-        "warmup_steps": sampler.warmup_steps,
-        "seed": sampler.seed,
-        "rows": sampler.rows,
-        "difficulties": _checksum(difficulty),
-        "total_batch_size": sampler.total_batch_size,
-        "group_by_length": None,
-    }
-    if sampler.lengths is not None:
-        settings["group_by_length"] = {
-            "lengths": _checksum(sampler.lengths),
-            "micro_batch_size": sampler.micro_batch_size,
-            "total_steps": sampler.total_steps,
-        }
-    if isinstance(sampler, GroupSampler):
-        settings["generation"] = sampler.settings()
-    return settings
-
-
 def _owner(cls: type, method: str) -> type | None:
     """The class behind the mixin whose method this is."""
     behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
     return next((base for base in behind if method in vars(base)), None)
-
-
-def _stream_settings(stream: StreamTraining) -> dict[str, Any]:
-    law = stream.law
-    return {
-        **_config_settings(law.config, law.warmup_steps, stream.total_steps),
-        **stream.settings(),
-        "seed": stream.seed,
-        "quantiles": _checksum(law.quantiles),
-    }
-
-
-def _config_settings(config: CurriculumConfig, warmup_steps: int, total_steps: int | None) -> dict[str, Any]:
-    settings = config.to_dict()
-    if callable(config.schedule):
-        planned = planned_fraction(np.linspace(0, warmup_steps, 1001), config, warmup_steps)
-        name = getattr(config.schedule, "__qualname__", repr(config.schedule))
-        settings["schedule"] = f"{name} {_checksum(planned)}"
-    if isinstance(config.warmup_steps, float):
-        settings["total_steps"] = total_steps
-    return settings
-
-
-def _changes(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """What is not as before, in words; of the length of the training, only whether it changed the warm-up, a share."""
-    changed = {
-        name: f"{name} was {before.get(name)!r} and is {value!r}"
-        for name, value in settings.items()
-        if before.get(name) != value
-    }
-    length = changed.pop("total_steps", None)
-    if length and "warmup_steps" in changed and "total_steps" in before:
-        changed["warmup_steps"] += f", a share of the training (max_steps or num_train_epochs): {length}"
-    return list(changed.values())
-
-
-def _checksum(array: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(np.ma.filled(array, -1)).data):08x}"
 
 
 class CurriculumTrainer(CurriculumMixin, Trainer):
