@@ -134,6 +134,8 @@ def _open(path: Path) -> None:
         ZipFile(path).close()
     elif path.name == _STATE:
         json.loads(path.read_text())["global_step"]
+    elif path.name == "curriculum.json":
+        json.loads(path.read_text())
     elif path.name.endswith(".index.json"):
         for shard in set(json.loads(path.read_text())["weight_map"].values()):
             (path.parent / shard).stat()

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from torch.utils.data import RandomSampler, Sampler
 
 from hf_curriculum.training.config import CurriculumConfig
-from hf_curriculum.training.versions import VersionedSampler
+from hf_curriculum.training.trainer_sampler import TrainerClock, TrainerSampler
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -40,7 +40,7 @@ def repeats(theirs: Sampler[int] | None, trainer: "Trainer") -> bool:
     )
 
 
-class GroupSampler(VersionedSampler):
+class GroupSampler(TrainerSampler):
     """Rows for TRL's trainers that generate: a step of this sampler is a generation batch, its rows are the prompts.
 
     TRL's ``RepeatSampler`` decides how often, and in which order, a generation batch hands out each of its prompts:
@@ -75,7 +75,6 @@ class GroupSampler(VersionedSampler):
         seed: int,
     ) -> None:
         args = trainer.args
-        self._trainer = trainer
         self._accumulation = args.gradient_accumulation_steps
         self.uses = theirs.repeat_count
         self._pattern = np.fromiter(
@@ -91,6 +90,7 @@ class GroupSampler(VersionedSampler):
         self._batches_per_epoch = max(1, len(theirs.data_source) // theirs.batch_size) * self.uses
         steps_per_epoch = math.ceil(self._batches_per_epoch / self._accumulation)
         super().__init__(
+            TrainerClock(trainer),
             difficulty,
             config,
             total_batch_size=theirs.batch_size,
@@ -99,7 +99,10 @@ class GroupSampler(VersionedSampler):
             seed=seed,
         )
         self.warmup_steps = self.begun(self.warmup_steps)
-        self.resumed_step: int | None = None
+
+    def plan(self, total_steps: int, warmup_steps: int) -> None:
+        """Take the length of the training that begins, and of its warm-up, in optimiser steps."""
+        super().plan(total_steps, self.begun(warmup_steps))
 
     def settings(self) -> dict[str, int]:
         """What decides, beside the settings of any curriculum, which prompts an optimiser step sees; for JSON."""
@@ -118,13 +121,13 @@ class GroupSampler(VersionedSampler):
         """Generation batches that have been started before an optimiser step."""
         return math.ceil(self.batches(step) / self.uses)
 
-    def align(self, trainer: Any) -> None:
-        """Make TRL generate where a generation batch starts, in a run that is resumed inside one, too.
+    def align(self, trainer: Any, step: int) -> None:
+        """Make TRL generate where a generation batch starts, in a run that begins inside one, too.
 
         TRL counts from the batch at which a process starts: it would go on to generate in the middle of each
         generation batch, and use the rest of it for other prompts.
         """
-        trainer._step = self.batches(trainer.state.global_step)
+        trainer._step = self.batches(step)
         trainer._buffered_inputs = None
 
     def __len__(self) -> int:
@@ -135,7 +138,7 @@ class GroupSampler(VersionedSampler):
         return self._pattern.size // self.uses
 
     def __iter__(self) -> Iterator[int]:
-        step = self._trainer.state.global_step
+        step = self._clock.step
         start = self.batches(step)
         # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
         skipped = start % self._batches_per_epoch if step == self.resumed_step else 0

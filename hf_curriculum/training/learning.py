@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,26 @@ class Learning:
     def __init__(
         self, trainer: Any, learned: LearnedDifficulty, rows: int, clusters: NDArray[np.integer] | None = None
     ) -> None:
-        self._trainer, self._learned, self._rows = trainer, learned, rows
+        self._ref = weakref.ref(trainer)  # the trainer holds this: its model would wait for the garbage collector
+        self._learned, self._rows = learned, rows
         self.source = learned.source
         self._running = RunningMeans(rows, clusters)
         self._pending: list[tuple[int, NDArray[np.integer], torch.Tensor]] = []
         self._tables: dict[int, NDArray[np.floating]] = {}  # by the optimiser step from which on they are valid
+        self._made = 0  # optimiser step after which the last table was made
         self._batch = (0, 0)  # optimiser step, and batches of it that this process has seen
 
     def settings(self) -> dict[str, Any]:
         """What decides the tables, ready for JSON."""
         return {"source": self._learned.name, "every": self._learned.every, "target": self._learned.target}
 
-    def begin(self, checkpoint: str | None) -> None:
+    @property
+    def _trainer(self) -> Any:
+        return self._ref()
+
+    def begin(self, step: int, checkpoint: str | None) -> None:
         """Start a training, or go on from a checkpoint."""
-        step = self._trainer.state.global_step
+        self._made = step
         self._pending, self._batch = [], (step, 0)
         if step and checkpoint:
             self._load(Path(checkpoint, _FILE))
@@ -56,8 +63,9 @@ class Learning:
         self._know(step)
 
     def end_step(self, step: int) -> None:
-        """Make a table where one is due."""
-        if step % self._learned.every == 0:
+        """Make a table where one is due; an epoch that ends is told once more."""
+        if step % self._learned.every == 0 and step > self._made:
+            self._made = step
             started = time.perf_counter()
             self._trainer._note_drawn()  # by the tables that are about to be dropped
             table = self._called(step) if callable(self.source) else self._seen()

@@ -147,7 +147,7 @@ def test_a_resume_reads_no_row_of_the_steps_before_its_shard(tmp_path):
         ({"shards": 2}, "shards was 4 and is 2"),
         ({"seed": 8}, "seed was 7 and is 8"),
         ({"per_device_train_batch_size": 4}, "total_batch_size was 8 and is 4"),
-        ({"max_steps": 140}, "warmup_steps was 60 and is 70"),
+        ({"max_steps": 140, "curriculum": {"warmup_steps": 0.6}}, "warmup_steps was 60 and is 84"),
     ],
 )
 def test_a_resume_under_other_settings_is_refused_and_the_difference_named(tmp_path, cut, changed, named):
