@@ -126,6 +126,10 @@ class GroupSampler(TrainerSampler):
 
         TRL counts from the batch at which a process starts: it would go on to generate in the middle of each
         generation batch, and use the rest of it for other prompts.
+
+        Args:
+            trainer: TRL's.
+            step: Optimiser step at which it begins.
         """
         trainer._step = self.batches(step)
         trainer._buffered_inputs = None

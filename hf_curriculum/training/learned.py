@@ -73,7 +73,12 @@ class RunningMeans:
         self._clusters = clusters
 
     def add(self, rows: NDArray[np.integer], values: NDArray[np.floating]) -> None:
-        """Observations of one step; those of the same row count as one, their mean."""
+        """Observations of one step; those of the same row count as one, their mean.
+
+        Args:
+            rows: Row numbers, shape ``(n,)``.
+            values: What was seen of them, shape ``(n,)``.
+        """
         rows, place, times = np.unique(rows, return_inverse=True, return_counts=True)
         new = np.bincount(place, weights=values) / times
         self.counts[rows] += 1

@@ -53,7 +53,15 @@ class Learning:
         return self._ref()
 
     def begin(self, step: int, checkpoint: str | None) -> None:
-        """Start a training, or go on from a checkpoint."""
+        """Start a training, or go on from a checkpoint.
+
+        Args:
+            step: Optimiser step, 0 for a new training.
+            checkpoint: Folder of the checkpoint; ``None`` for a new training.
+
+        Raises:
+            ValueError: If the checkpoint has no tables.
+        """
         self._made = step
         self._pending, self._batch = [], (step, 0)
         if step and checkpoint:
@@ -78,7 +86,17 @@ class Learning:
             logger.debug("A table of difficulties took %.3f s.", time.perf_counter() - started)
 
     def note_losses(self, model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None) -> None:
-        """Take the losses of the rows of a batch of this process; they stay where they are until a table is made."""
+        """Take the losses of the rows of a batch of this process; they stay where they are until a table is made.
+
+        Args:
+            model: The model.
+            outputs: Of its forward pass.
+            labels: Of the batch.
+
+        Raises:
+            TypeError: If the losses of single rows cannot be told.
+            ValueError: If there are more of them, or fewer, than rows.
+        """
         step = self._trainer.state.global_step
         batch = self._batch[1] if self._batch[0] == step else 0
         self._batch = (step, batch + 1)

@@ -72,7 +72,15 @@ def pack_by_difficulty(
 
 
 def count_packs(lengths: NDArray[np.integer], max_length: int) -> int:
-    """Packs that best-fit-decreasing makes of rows of these lengths, none longer than ``max_length``."""
+    """Packs that best-fit-decreasing makes of rows of these lengths, none longer than ``max_length``.
+
+    Args:
+        lengths: Tokens of each row, shape ``(n,)``.
+        max_length: Tokens of a pack.
+
+    Returns:
+        Their number.
+    """
     spaces: list[int] = []  # sorted
     packs = 0
     for length in sorted(lengths.tolist(), reverse=True):

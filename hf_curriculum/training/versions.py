@@ -34,7 +34,12 @@ class VersionedSampler(CurriculumSampler):
         self.known: float = math.inf
 
     def use(self, first_step: int, difficulty: ArrayLike) -> None:
-        """Draw by another table of difficulties from a step on, that no row has been drawn for."""
+        """Draw by another table of difficulties from a step on, that no row has been drawn for.
+
+        Args:
+            first_step: The step.
+            difficulty: Finite scores, low = easy. Shape ``(N,)``.
+        """
         self._versions[first_step] = _SORTING.submit(self._make, difficulty)
         self._tables[first_step] = np.asarray(difficulty)
         for old in sorted(self._versions)[:-_KEPT]:

@@ -80,6 +80,26 @@ PRIVATE = {
         "models of transformers 4: names under which weights are saved",
         ["training/test_checkpoint.py::test_weights_are_read_from_every_layout"],
     ),
+    "_step": (
+        {"training/groups.py", "training/learning.py"},
+        "TRL's trainers that generate: batches since the process started, by which they know when to generate",
+        ["training/test_generating_trainers.py::test_a_run_resumed_inside_a_generation_batch_uses_up_its_prompts"],
+    ),
+    "_buffered_inputs": (
+        {"training/groups.py"},
+        "TRL's trainers that generate: completions of the training before",
+        ["training/test_generating_trainers.py::test_a_second_training_of_a_trainer_starts_with_a_generation_batch"],
+    ),
+    "_calculate_rewards": (
+        {"training/trainer.py"},
+        "TRL's GRPO and RLOO: the one place where the rewards of all processes are, by completion",
+        ["training/test_generating_trainers.py::test_prompts_near_the_target_come_first_by_tables_made_by_hand"],
+    ),
+    "_prepare_dataset": (
+        {"training/trainer.py"},
+        "TRL's SFTTrainer: packs the rows that it has tokenised, and keeps no other column",
+        ["training/test_packing.py::test_sft_trainer_draws_packs_by_the_curriculum_and_resumes"],
+    ),
     "_load_from_checkpoint": (
         {"training/trainer.py"},
         "Trainer: the hook where a resumed run reads its weights (transformers issue 48805)",
@@ -171,6 +191,7 @@ INNER_MODULES = {
     "datasets.iterable_dataset": (
         "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
+    "transformers.models.auto.modeling_auto": "names of the models that shift their labels; Trainer asks it, too",
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 
