@@ -84,8 +84,8 @@ class CurriculumMixin(Resumable):
         if theirs not in (None, Trainer) and not theirs.__module__.startswith("trl.trainer."):
             raise TypeError(
                 f"CurriculumMixin cannot stand in front of {theirs.__module__}.{theirs.__qualname__}, which chooses "
-                "the rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this to "
-                "transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
+                "the rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this "
+                "to transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
             )
 
     def __init__(
