@@ -101,7 +101,12 @@ class GroupSampler(TrainerSampler):
         self.warmup_steps = self.begun(self.warmup_steps)
 
     def plan(self, total_steps: int, warmup_steps: int) -> None:
-        """Take the length of the training that begins, and of its warm-up, in optimiser steps."""
+        """Take the length of the training that begins.
+
+        Args:
+            total_steps: Optimiser steps of the training.
+            warmup_steps: Optimiser steps of its warm-up; kept as generation batches.
+        """
         super().plan(total_steps, self.begun(warmup_steps))
 
     def settings(self) -> dict[str, int]:
@@ -129,7 +134,7 @@ class GroupSampler(TrainerSampler):
 
         Args:
             trainer: TRL's.
-            step: Optimiser step at which it begins.
+            step: Optimiser step at which the run begins.
         """
         trainer._step = self.batches(step)
         trainer._buffered_inputs = None

@@ -53,7 +53,12 @@ class TrainerSampler(VersionedSampler):
         self.resumed_step: int | None = None
 
     def plan(self, total_steps: int, warmup_steps: int) -> None:
-        """Take the length of the training that begins, which a loader that was changed may have made another."""
+        """Take the length of the training that begins, which a subclass that joins loaders makes longer.
+
+        Args:
+            total_steps: Optimiser steps of the training.
+            warmup_steps: Optimiser steps of its warm-up.
+        """
         self.total_steps, self.warmup_steps = total_steps, warmup_steps
         self._blocks.clear()
         self._windows.clear()

@@ -347,6 +347,28 @@ def test_logs_have_the_names_of_the_table(tmp_path):
     assert logged == set(re.findall(r"`(curriculum/\w+)`", table))
 
 
+def test_a_torch_dataset_is_scored_without_a_copy_and_trained_on(tmp_path):
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return ROWS
+
+        def __getitem__(self, row):
+            pixels = np.random.default_rng(row).integers(0, 256, (16, 16), np.uint8)
+            return {"image": Image.fromarray(pixels), "x": row / ROWS}
+
+    model = OneWeight()
+    names, seen = (
+        {"model": model, "args": TrainingArguments(**options(tmp_path)), "dataset": Pictures()},
+        watch(model, "x"),
+    )
+    names |= {"model_id": "builtin/hog", "collator": lambda rows: {"x": torch.tensor([row["x"] for row in rows])}}
+    execute("trainers.md", "A torch dataset", names)
+    assert_stream(names, rows_of(seen))
+    own = Dataset.from_list([{"image": row["image"]} for row in (names["dataset"][i] for i in range(ROWS))])
+    copied = add_difficulty(own, "builtin/hog", n_clusters=10)
+    np.testing.assert_allclose(names["difficulty"], copied["difficulty"][:], atol=1e-5)
+
+
 def test_columns_of_all_kinds_serve_as_difficulty(tmp_path, tokenizer, causal_lm):
     dataset = Dataset.from_dict({"text": [str(row) + " a" * (row % 4) for row in range(ROWS)]})
     names = {

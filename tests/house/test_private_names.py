@@ -95,6 +95,11 @@ PRIVATE = {
         "TRL's GRPO and RLOO: the one place where the rewards of all processes are, by completion",
         ["training/test_generating_trainers.py::test_prompts_near_the_target_come_first_by_tables_made_by_hand"],
     ),
+    "_generate_and_score_completions": (
+        {"training/trainer.py"},
+        "TRL's trainers that generate: those that have it train on texts of their own, by whose losses nothing is told",
+        ["training/test_generating_trainers.py::test_losses_of_texts_that_the_model_made_are_refused"],
+    ),
     "_prepare_dataset": (
         {"training/trainer.py"},
         "TRL's SFTTrainer: packs the rows that it has tokenised, and keeps no other column",
