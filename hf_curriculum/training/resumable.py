@@ -125,7 +125,8 @@ class Resumable(_Base):
         if isinstance(sampler, GroupSampler):
             sampler.align(self, beginning.step)
         self._settings = sampler_settings(sampler, self._difficulty, length)
-        self._settings["learned"] = self._learning and self._learning.settings()
+        if self._learning is not None or "learned" in beginning.state.get("settings", {}):
+            self._settings["learned"] = self._learning and self._learning.settings()
         self._coverage, self._drawn = Coverage(sampler), (0.0, 0)
         if beginning.compare(self._settings, allowed=self.allow_changed_resume):
             self._warn(f"The curriculum joins a training that went otherwise up to step {beginning.step}.")

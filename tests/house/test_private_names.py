@@ -97,7 +97,7 @@ PRIVATE = {
     ),
     "_generate_and_score_completions": (
         {"training/trainer.py"},
-        "TRL's trainers that generate: those that have it train on texts of their own, by whose losses nothing is told",
+        "TRL's trainers that generate: who has it trains on texts of its own, whose losses tell nothing",
         ["training/test_generating_trainers.py::test_losses_of_texts_that_the_model_made_are_refused"],
     ),
     "_prepare_dataset": (

@@ -230,6 +230,15 @@ def test_changed_learning_is_not_resumed(tmp_path):
         train(tmp_path, batch=4, resume=True, every=6)
 
 
+def test_a_training_that_learned_is_not_resumed_without(tmp_path):
+    train(tmp_path, batch=4, stop=10)
+    trainer = make(tmp_path, batch=4)
+    trainer.learned_difficulty = None
+    trainer.train_dataset = trainer.train_dataset.add_column("difficulty", [0.0] * ROWS)
+    with pytest.raises(ValueError, match=r"Cannot resume at step 10.*learned was .*'source': 'loss'.* is None"):
+        trainer.train(resume_from_checkpoint=True)
+
+
 def test_a_checkpoint_without_its_table_is_an_error(tmp_path):
     train(tmp_path, batch=4, stop=10)
     (tmp_path / "checkpoint-10" / "curriculum_difficulty.npz").unlink()
