@@ -29,11 +29,32 @@ class Normalize(str, Enum):
     rank = "rank"
 
 
+class Measure(str, Enum):
+    """Choices of ``--measure``."""
+
+    distance = "distance"
+    margin = "margin"
+
+
+class Duplicates(str, Enum):
+    """Choices of ``--duplicates``."""
+
+    keep = "keep"
+    first = "first"
+
+
 class OnError(str, Enum):
     """Choices of ``--on-error``."""
 
     fail = "raise"
     null = "null"
+
+
+class Engine(str, Enum):
+    """Choices of ``--engine``."""
+
+    local = "local"
+    ray = "ray"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -55,6 +76,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -69,13 +91,15 @@ def main(
     """  # noqa: D301 - click looks for the character
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("hf_curriculum").addHandler(handler)  # other libraries have handlers of their own
+    logger = logging.getLogger("hf_curriculum")  # other libraries have handlers of their own
+    logger.addHandler(handler)
+    context.call_on_close(lambda: logger.removeHandler(handler))
 
 
 @app.command(short_help="Add difficulty columns to a dataset.")
 def score(
     dataset: Annotated[str, typer.Argument(help=_SOURCES, show_default=False)],
-    output: Annotated[Path, typer.Option(help="Directory for the scored dataset.", show_default=False)],
+    output: Annotated[str, typer.Option(help="Directory for the scored dataset.", show_default=False)],
     model: Annotated[
         str | None,
         typer.Option(
@@ -90,17 +114,34 @@ def score(
     config: Config = None,
     column: Column = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Number of clusters. [default: by the Davies-Bouldin index]", show_default=False)
+        int | None,
+        typer.Option(
+            help="Number of clusters. [default: where the Davies-Bouldin index has a minimum, else sqrt(N)]",
+            show_default=False,
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
     ] = None,
     normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    measure: Annotated[
+        Measure,
+        typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
+    ] = Measure.distance,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
+    ] = Duplicates.keep,
     on_error: Annotated[
         OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
     ] = OnError.fail,
     batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="ray: Parquet of any size (file, folder, glob, URL) to Parquet, on all machines of a cluster."
+        ),
+    ] = Engine.local,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a scored dataset at --output; never anything else.")
     ] = False,
@@ -115,32 +156,62 @@ def score(
     hf-curriculum score news.parquet --model sentence-transformers/all-MiniLM-L6-v2 --output scored
     hf-curriculum score photos/ --model facebook/dinov2-small --output scored
     hf-curriculum score speech/ --model facebook/hubert-base-ls960 --output scored
+    hf-curriculum score s3://me/photos --model facebook/dinov2-small --output s3://me/scored --engine ray
     """  # noqa: D301 - click looks for the character
+    given = {"input_column": column, "revision": revision}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if model:
+        options |= {"batch_size": batch_size, "on_error": on_error.value}
+    options |= {"n_clusters": clusters, "label_column": label_column, "normalize": normalize.value, "seed": seed}
+    compared: dict[str, Any] = {
+        "measure": measure.value,
+        "duplicates": duplicates.value,
+    }  # rows with rows of other files
     with answering(as_json):
+        if engine is Engine.ray:
+            if compared != {"measure": "distance", "duplicates": "keep"}:
+                raise ValueError("--engine ray scores by --measure distance and keeps --duplicates: leave both out.")
+            if split or config or overwrite:
+                raise ValueError(
+                    "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
+                    "--split, --config and --overwrite out."
+                )
+            return _score_by_ray(dataset, output, model, options, as_json)
+
         from hf_curriculum.cli.sources import load, require_output, save
 
-        require_output(output, dataset, overwrite)
+        folder = Path(output)
+        require_output(folder, dataset, overwrite)
         rows = load(dataset, split, config)
 
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        given = {"input_column": column, "revision": revision}
-        options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if model:
-            options |= {"batch_size": batch_size, "on_error": on_error.value}
-        scored = add_difficulty(
-            rows,
-            model,
-            n_clusters=clusters,
-            label_column=label_column,
-            normalize=normalize.value,
-            seed=seed,
-            **options,
-        )
+        scored = add_difficulty(rows, model, **options, **compared)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
-            save(scored, output)
-            _tell_of_scores(scored, output, as_json)
+            save(scored, folder)
+            _tell_of_scores(scored, folder, as_json)
+
+
+def _score_by_ray(source: str, output: str, model: str | None, options: dict[str, Any], as_json: bool) -> None:
+    if model is None:
+        raise ValueError("--engine ray embeds the rows: pass --model.")
+
+    from hf_curriculum.scoring import score_parquet
+
+    scorer = score_parquet(source, output, model, **options)
+    text = f"""
+Scored the rows in {scorer.n_clusters_:,} clusters; Parquet files and the scorer are in {output}.
+
+Train on them easy-first:
+
+    from datasets import load_dataset
+    from hf_curriculum import CurriculumTrainer
+
+    rows = load_dataset("parquet", data_files={output + "/*.parquet"!r}, split="train")
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=rows)
+"""
+    answer({"output": output, "n_clusters": scorer.n_clusters_}, text, as_json)
 
 
 def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool) -> None:
@@ -161,10 +232,17 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
         **({"splits": {name: len(split) for name, split in splits.items()}} if named else {}),
     }
     missing = f", {without:,} of them without a difficulty" if without else ""
+    doubtful = record.get("doubtful_labels")
+    told = (
+        ""
+        if doubtful is None
+        else f"\nAbout {doubtful:,} labels look wrong: highest difficulties first, see suggested_label."
+    )
+    copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
     chosen = f"[{shown!r}]" if named else ""
     text = f"""
-Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.
+Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
 
 Look at them:   hf-curriculum report {output}
 Share them:     hf-curriculum push {output} USER/NAME
@@ -226,6 +304,9 @@ def push(
         str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort the rows of each file by difficulty: streams read less then.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Upload a scored dataset to the Hub, with a dataset card and its pictures.
@@ -244,7 +325,7 @@ def push(
         from hf_curriculum.sharing import push_scored
 
         split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
-        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr)
+        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr, sort=sort)
         text = f"""
 Pushed to {url}
 

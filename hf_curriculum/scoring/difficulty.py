@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,59 @@ KNOTS: dict[str | None, int] = {"minmax": 2, "rank": 1001, None: 0}
 NORMALIZATIONS = tuple(KNOTS)
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
 _TIES = 0.004  # a share of a cluster below which the order of its rows may be that of rounding
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Rows of each of ``K`` clusters, and their lowest and highest distance; those of parts merge to those of all.
+
+    Attributes:
+        count: int64, shape ``(K,)``.
+        low: float32, shape ``(K,)``; infinite without rows.
+        high: float32, shape ``(K,)``; ``-inf`` without rows.
+    """
+
+    count: NDArray[np.int64]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], n_clusters: int) -> "Ranges":
+        """Ranges of some rows.
+
+        Args:
+            distance: Of each row to its centroid, shape ``(N,)``.
+            cluster: Of each row, shape ``(N,)``.
+            n_clusters: Number of clusters ``K``.
+
+        Returns:
+            The ranges.
+        """
+        low, high = np.full(n_clusters, np.inf, np.float32), np.full(n_clusters, -np.inf, np.float32)
+        np.minimum.at(low, cluster, distance)
+        np.maximum.at(high, cluster, distance)
+        return cls(np.bincount(cluster, minlength=n_clusters), low, high)
+
+    def merged(self, other: "Ranges") -> "Ranges":
+        """Ranges of the rows of both."""
+        return Ranges(self.count + other.count, np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    def stretch(self, quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Quantiles of a sample, brought to the ranges of all rows: ends are exact, those between are the sample's.
+
+        Args:
+            quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
+
+        Returns:
+            Ascending quantiles, float32, shape ``(K, Q)``.
+        """
+        if quantiles.shape[1] == 0:
+            return quantiles
+        low, high = self.low[:, None], self.high[:, None]
+        stretched = np.clip(quantiles, low, high)
+        stretched[:, 0], stretched[:, -1] = self.low, self.high
+        stretched[self.count < 2] = -1  # no measure of others
+        return stretched
 
 
 def fit_normalizer(

@@ -33,20 +33,23 @@ class Space:
         mean: Subtracted from each dimension, float32, shape ``(dim,)``.
         scale: Then divides it, float32, shape ``(dim,)``.
         unit: Whether each vector is then brought to length 1; a zero vector stays.
+        directions: What each vector is then multiplied by, float32, shape ``(dim, dim)``; ``None`` (default) for
+            nothing.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
     unit: bool
+    directions: torch.Tensor | None = None
 
     def change(self, rows: torch.Tensor) -> torch.Tensor:
-        """Bring rows, float32, shape ``(n, dim)``, to this space in place."""
+        """Rows, float32, shape ``(n, dim)``, in this space; those that are given are changed."""
         rows.sub_(self.mean.to(rows.device)).div_(self.scale.to(rows.device))
         if self.unit:
             norms = lengths(rows)[:, None]
             nothing = norms <= EPSILON * self._offset  # what is left of rows that equal the mean has no direction
             rows.div_(norms.masked_fill(nothing, 1)).masked_fill_(nothing, 0)
-        return rows
+        return rows if self.directions is None else rows @ self.directions.to(rows.device)
 
     @property
     def _offset(self) -> float:
@@ -73,6 +76,8 @@ class Points:
         device: Where they go.
         shared: Whether all Accelerate processes hold the same points and call together, and so divide the work.
         rounding: Distance between vectors that are equal up to rounding, as far as the space tells.
+        name: What errors call the matrix.
+        origin: Row of the dataset that each row of the matrix is, where some rows have no embedding.
     """
 
     blocks: Sequence[NDArray[np.floating[Any]]]
@@ -81,6 +86,25 @@ class Points:
     device: torch.device = torch.device("cpu")
     shared: bool = False
     rounding: float = 0.0
+    name: str = "the embeddings"
+    origin: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of_column(
+        cls, blocks: Sequence[NDArray[np.floating[Any]]], has_embedding: NDArray[np.bool_], column: str
+    ) -> "Points":
+        """The rows of a column that have an embedding, which all Accelerate processes hold.
+
+        Args:
+            blocks: What the column has, in one or more parts, each of shape ``(n, dim)``.
+            has_embedding: Which rows these are, shape ``(N,)``.
+            column: Its name.
+
+        Returns:
+            The points, in no space.
+        """
+        origin = None if has_embedding.all() else np.flatnonzero(has_embedding)
+        return replace(cls.of(blocks, shared=True), name=f"the embeddings in column {column!r}", origin=origin)
 
     @classmethod
     def of(cls, blocks: Sequence[NDArray[np.floating[Any]]], shared: bool = False) -> "Points":
@@ -128,7 +152,13 @@ class Points:
 
     def held(self) -> "Points":
         """The same points from a copy in memory, already in their space: few of them, to be gone through often."""
-        return replace(Points.of([self.all().cpu().numpy()], self.shared), rounding=self.rounding)
+        copy = Points.of([self.all().cpu().numpy()], self.shared)
+        return replace(copy, rounding=self.rounding, name=self.name, origin=self.numbers)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Their row numbers, for errors."""
+        return self.rows if self.origin is None else self.origin[self.rows]
 
     @property
     def share(self) -> "Points":
@@ -215,7 +245,7 @@ def fit_space(points: Points, standardize: bool, unit: bool) -> Space:
             constant |= deviation < _LEAST
         for number in (~constant & ((deviation < _LEAST) | (largest > _MOST))).nonzero()[:1, 0].tolist():
             raise ValueError(
-                f"Dimension {number} of the embeddings reaches {largest[number]:.3g} and deviates by "
+                f"Dimension {number} of {points.name} reaches {largest[number]:.3g} and deviates by "
                 f"{deviation[number]:.3g}; float32 cannot standardise it. Rescale or drop it."
             )
         mean = (origin[0] + shift).float()
@@ -239,7 +269,7 @@ def _require_spread(points: Points) -> None:
     if lost.size:
         number = int(lost[0])
         raise ValueError(
-            f"Dimension {number} of the embeddings goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
+            f"Dimension {number} of {points.name} goes from {low[number]:.12g} to {high[number]:.12g}, which float32 "
             "cannot tell apart. Subtract its mean, or drop it."
         )
 
@@ -255,7 +285,7 @@ def _largest(points: Points) -> torch.Tensor:
     row, usual = int(size.argmax()), float(np.median(size))
     if usual > 0 and float(size[row]) / usual > _OUTLIER:
         raise ValueError(
-            f"Row {points.rows[row]} of the embeddings reaches {size[row]:.3g}, a usual row {usual:.3g}: beside it "
+            f"Row {points.numbers[row]} of {points.name} reaches {size[row]:.3g}, a usual row {usual:.3g}: beside it "
             "float32 cannot tell the others apart. Drop it."
         )
     return torch.from_numpy(points.joined(largest.numpy()[None])).amax(0).double()

@@ -1,14 +1,14 @@
 """One clustering of the rows: where its prototypes are, and how far from each its rows lie."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.scoring.difficulty import Ranges, count_outside, difficulty_of, fit_normalizer
 from hf_curriculum.scoring.kmeans import assign, davies_bouldin, rounding_of
 from hf_curriculum.scoring.points import ROUNDING, Points
 
@@ -31,6 +31,8 @@ class Prototypes:
         labels: Class of each, shape ``(K,)``; ``None`` if there are no classes.
         davies_bouldin: Index of the clustering, the mean over the classes; ``None`` for one cluster.
         outliers: Rows in clusters that are too small for a prototype.
+        tiny: Centroids of these clusters, float32, shape ``(T, dim)``; known to who has fitted, and not stored.
+        tiny_labels: Class of each, shape ``(T,)``; ``None`` if there are no classes.
     """
 
     centroids: torch.Tensor
@@ -38,6 +40,8 @@ class Prototypes:
     labels: Labels = None
     davies_bouldin: float | None = None
     outliers: int = 0
+    tiny: torch.Tensor | None = None
+    tiny_labels: Labels = None
 
     @classmethod
     def fit(cls, points: Points, labels: Labels, find: FindCentroids, normalize: str | None) -> "Prototypes":
@@ -67,6 +71,8 @@ class Prototypes:
             labels=np.repeat(classes, [len(part.centroids) for part in found]),
             davies_bouldin=float(np.mean(indices)) if indices else None,
             outliers=sum(part.outliers for part in found),
+            tiny=torch.cat([part.tiny for part in found if part.tiny is not None]),
+            tiny_labels=np.repeat(classes, [0 if part.tiny is None else len(part.tiny) for part in found]),
         )
 
     @classmethod
@@ -76,20 +82,18 @@ class Prototypes:
         kept = _with_prototype(np.bincount(cluster, minlength=len(centroids)))
         inside = kept[cluster]
         position = np.cumsum(kept) - 1
-        centroids = centroids[torch.from_numpy(kept)]
+        tiny, centroids = centroids[torch.from_numpy(~kept)], centroids[torch.from_numpy(kept)]
         cluster, distance = position[cluster[inside]], distance[inside]
         near = rounding_of(centroids, points.rounding)
         distance[distance <= near[cluster]] = 0
         near = np.maximum(near, ROUNDING * distance.max())
         quantiles = fit_normalizer(distance, cluster, len(centroids), normalize, near)
-        return cls(centroids=centroids, quantiles=quantiles, davies_bouldin=index, outliers=int(np.sum(~inside)))
+        return cls(centroids, quantiles, davies_bouldin=index, outliers=int(np.sum(~inside)), tiny=tiny)
 
     def score(
         self, points: Points, labels: Labels
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], int]:
         """Cluster, distance and difficulty of each point, and how many are outside the range of their cluster.
-
-        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
 
         Args:
             points: ``N`` of them, in the space of the prototypes.
@@ -101,13 +105,29 @@ class Prototypes:
         """
         cluster, distance = self.nearest(points, labels)
         near = rounding_of(self.centroids, points.rounding)
-        distance[distance <= near[cluster]] = 0
+        return cluster, distance, *self.place(distance, cluster, near)
+
+    def place(
+        self, measured: NDArray[np.float32], cluster: NDArray[np.int32], near: NDArray[np.float32] | float = 0.0
+    ) -> tuple[NDArray[np.float32], int]:
+        """Difficulty of each row, and how many are outside the range of their cluster.
+
+        Args:
+            measured: Of each row, what ``quantiles`` are of. Shape ``(N,)``.
+            cluster: Cluster of each row, shape ``(N,)``.
+            near: Differences of equal rows in each cluster, shape ``(K,)``. Default none but those of float32.
+
+        Returns:
+            Difficulty, float32, shape ``(N,)``; and their number.
+        """
         near = np.maximum(near, ROUNDING * self.quantiles.max(initial=0))
-        beyond = count_outside(distance, cluster, self.quantiles, near)
-        return cluster, distance, difficulty_of(distance, cluster, self.quantiles, near), beyond
+        beyond = count_outside(measured, cluster, self.quantiles, near)
+        return difficulty_of(measured, cluster, self.quantiles, near), beyond
 
     def nearest(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Nearest prototype of each point (of its class, if there are classes) and the distance to it.
+
+        A distance that is no more than rounding is 0: rows that equal their prototype are equal to each other.
 
         Args:
             points: ``N`` of them, in the space of the prototypes.
@@ -116,6 +136,11 @@ class Prototypes:
         Returns:
             Cluster, int32, shape ``(N,)``; distance, float32, shape ``(N,)``.
         """
+        cluster, distance = self._assigned(points, labels)
+        distance[distance <= rounding_of(self.centroids, points.rounding)[cluster]] = 0
+        return cluster, distance
+
+    def _assigned(self, points: Points, labels: Labels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         if labels is None or self.labels is None:
             return assign(points, self.centroids)
         cluster, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
@@ -124,6 +149,27 @@ class Prototypes:
             found, distance[rows] = assign(points.select(rows), self.centroids[torch.from_numpy(of_class)])
             cluster[rows] = of_class[found]
         return cluster, distance
+
+    def ranges(self, points: Points, labels: Labels) -> Ranges:
+        """Ranges of the distances of some rows, without those that belong to a cluster too small for a prototype.
+
+        Such rows lie far from all prototypes: in :meth:`fit` they do not stretch a range, nor do their like here.
+
+        Args:
+            points: ``N`` of them, in the space of the prototypes.
+            labels: Class of each, shape ``(N,)``, all known; ``None`` for none.
+
+        Returns:
+            The ranges.
+        """
+        cluster, distance = self.nearest(points, labels)
+        if self.tiny is not None and len(self.tiny):
+            every = replace(self, centroids=torch.cat([self.centroids, self.tiny]))
+            if self.labels is not None and self.tiny_labels is not None:
+                every = replace(every, labels=np.concatenate([self.labels, self.tiny_labels]))
+            inside = every._assigned(points, labels)[0] < len(self.centroids)
+            cluster, distance = cluster[inside], distance[inside]
+        return Ranges.of(distance, cluster, len(self.centroids))
 
 
 def rows_by_class(labels: NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:

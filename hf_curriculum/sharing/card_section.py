@@ -13,21 +13,26 @@ from numpy.typing import NDArray
 
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
-from hf_curriculum.scoring import DIFFICULTIES, space_text
+from hf_curriculum.scoring import difficulty_text, space_text
 from hf_curriculum.sharing.card_merge import BEGIN, END
 from hf_curriculum.viewing import summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read
 _MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
 _WIDTH = 100  # of a line of code, which the Hub shows without scrolling
-_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42}
+_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
 ## Difficulty for curriculum learning
 
-Each row has a `difficulty`, low for the prototypes of the dataset and high for what is unlike them: its distance
-to the prototype of its cluster. A curriculum draws easy rows first and opens up to the whole dataset.
+Each row has a `difficulty`, {measured}. A curriculum draws easy rows first and opens up to the whole dataset.
 """
+_MEASURED = {
+    "distance": "low for the prototypes of the dataset and high for what is unlike them: its distance\n"
+    "to the prototype of its cluster",
+    "margin": "low where it is like its own class alone and high where another class is as near:\n"
+    "such labels may be wrong, and `suggested_label` is the class that fits best",
+}
 _TRAIN = """\
 ### Train on it
 
@@ -75,7 +80,7 @@ def card_section(
     options = {"split": shown} if revision is None else {"split": shown, "revision": revision}
     load = _call_text("load_dataset", [_literal(name) for name in where], _literals(options))
     parts = [
-        _HEADING,
+        _HEADING.format(measured=_MEASURED["margin" if record.get("measure") == "margin" else "distance"]),
         "### How it was scored\n\n" + _table(["", ""], _facts(record, splits)),
         f"```python\n{_call(record)}\n```\n" if record else "",
         *(f"![{PurePosixPath(path).stem}]({path})\n" for path in pictures),
@@ -104,12 +109,24 @@ def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[lis
         "Clustered inside each class of": record.get("label_column"),
         "Embeddings before clustering": space_text(record),
         "Clusterer": record.get("clusterer"),
-        "Difficulty": DIFFICULTIES.get(record["normalize"]) if "normalize" in record else None,
+        "Measure": record.get("measure"),
+        "Difficulty": difficulty_text(record),
+        "Labels that look wrong, an estimate": _counted(record.get("doubtful_labels")),
+        "Rows with the embedding of an earlier row": _copies_text(record),
         "Mean of clusterings": repeats if repeats > 1 else None,
         "Seed": record.get("seed"),
         "hf-curriculum": record.get("version"),
     }
     return [[name, _inline(value)] for name, value in facts.items() if value not in (None, "")]
+
+
+def _counted(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"
+
+
+def _copies_text(record: Mapping[str, Any]) -> str | None:
+    copies = _counted(record.get("copies") or None)
+    return f"{copies}, without a difficulty" if copies and record.get("duplicates") == "first" else copies
 
 
 def _encoder_name(encoder: Mapping[str, Any]) -> str | None:
@@ -125,6 +142,8 @@ def _choice(record: Mapping[str, Any]) -> str | None:
         return None
     if asked.get("n_clusters"):
         return f"{asked['n_clusters']}, given"
+    if isinstance(chosen_by := record.get("chosen_by"), str):
+        return chosen_by
     if candidates:
         return f"lowest Davies-Bouldin index of {len(candidates)} candidates, {candidates[0]} to {candidates[-1]}"
     return "lowest Davies-Bouldin index in each class" if record.get("label_column") else None
@@ -145,7 +164,9 @@ def _call(record: Mapping[str, Any]) -> str:
     comments = {"model": _encoder_name(encoder)} if model and (is_local or not has_name) else {}
     named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
     arguments = ["dataset", *([named] if model else [])]
-    options = _literals(_encoder_options(encoder)) | _literals(_differing(settings, {"label_column": None}))
+    options = _literals(_encoder_options(encoder)) | _literals(
+        _differing(settings, {"label_column": None, "duplicates": "keep"})
+    )
     lines = []
     if record.get("clusterer"):
         comments["clusterer"] = record["clusterer"]

@@ -88,7 +88,7 @@ def require_rows(dataset: Any) -> None:
         ValueError: If it has no rows.
     """
     by_number = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if isinstance(dataset, Dataset | Mapping | str) or not by_number:
+    if isinstance(dataset, Dataset | Mapping | str | torch.utils.data.IterableDataset) or not by_number:
         require_dataset(dataset)
     elif not len(dataset):
         raise ValueError(f"The {type(dataset).__name__} has no rows.")

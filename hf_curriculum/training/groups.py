@@ -68,7 +68,7 @@ class GroupSampler(TrainerSampler):
         self,
         trainer: "Trainer",
         theirs: Any,
-        difficulty: ArrayLike,
+        difficulty: ArrayLike | None,
         config: CurriculumConfig,
         *,
         total_steps: int,
@@ -96,6 +96,7 @@ class GroupSampler(TrainerSampler):
             total_batch_size=theirs.batch_size,
             total_steps=total_steps if total_steps > 0 else math.ceil(args.num_train_epochs * steps_per_epoch),
             steps_per_epoch=steps_per_epoch,
+            rows=len(theirs.data_source) if difficulty is None else None,
             seed=seed,
         )
         self.warmup_steps = self.begun(self.warmup_steps)

@@ -10,12 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import cross_entropy
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from hf_curriculum.data import plain_number, require_count, require_number, suggesting
+
 if TYPE_CHECKING:
     from transformers import Trainer
 
 _NEWEST = 0.2  # at least, of an observation in the running mean: rows change as the model does
 
 
+@suggesting
 @dataclass(frozen=True)
 class LearnedDifficulty:
     """Difficulties that follow the model while it trains.
@@ -33,7 +36,7 @@ class LearnedDifficulty:
         target: Mean reward of the prompts that come first. Default 0.5.
 
     Raises:
-        TypeError: If ``source`` is something else.
+        TypeError: If ``source`` is something else, ``every`` no integer, or ``target`` no number.
         ValueError: If ``every`` is not at least 1, or ``target`` not finite.
     """
 
@@ -44,8 +47,10 @@ class LearnedDifficulty:
     def __post_init__(self) -> None:
         if self.source not in ("loss", "reward") and not callable(self.source):
             raise TypeError(f"source must be 'loss', 'reward' or a function of the trainer, got {self.source!r}.")
-        if not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"every must be a number of steps, at least 1, got {self.every!r}.")
+        require_count(self.every, "every")
+        require_number(self.target, "target")
+        for name in ("every", "target"):
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
         if not np.isfinite(self.target):
             raise ValueError(f"target must be a finite reward, got {self.target!r}.")
 

@@ -38,7 +38,7 @@ class Resumable(_Base):
     allow_changed_resume: bool
     curriculum_sampler: TrainerSampler | None
     train_dataset: Any
-    _difficulty: np.ndarray
+    _difficulty: np.ndarray | None
     _settings: dict[str, Any]
     _coverage: Coverage | None
     _stream: StreamTraining | None
@@ -83,7 +83,10 @@ class Resumable(_Base):
         skip = self.args.ignore_data_skip
         self.args.ignore_data_skip = skip or isinstance(self.train_dataset, IterableDataset)
         try:
-            return super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others, **kwargs)
+            output = super()._inner_training_loop(batch_size, args, resume_from_checkpoint, *others, **kwargs)
+            if self._stream is not None:
+                self._stream.saved(self.state.global_step)  # tells if readers went different ways
+            return output
         finally:
             self._beginning = None
             self.args.ignore_data_skip = skip

@@ -103,13 +103,13 @@ def write_curriculum(checkpoint: Path, state: dict[str, Any]) -> None:
 
 
 def sampler_settings(
-    sampler: TrainerSampler | GroupSampler, difficulty: np.ndarray, planned_length: int
+    sampler: TrainerSampler | GroupSampler, difficulty: np.ndarray | None, planned_length: int
 ) -> dict[str, Any]:
     """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function.
 
     Args:
         sampler: Draws the rows.
-        difficulty: Of all rows, shape ``(N,)``.
+        difficulty: Of all rows, shape ``(N,)``; ``None`` with ``order="random"``.
         planned_length: From :meth:`Beginning.planned_length`.
 
     Returns:
@@ -120,7 +120,7 @@ def sampler_settings(
         "warmup_steps": sampler.warmup_steps,
         "seed": sampler.seed,
         "rows": sampler.rows,
-        "difficulties": _checksum(difficulty),
+        "difficulties": None if difficulty is None else _checksum(difficulty),
         "total_batch_size": sampler.total_batch_size,
         "group_by_length": None,
     }

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Seq2SeqTrainer, Trainer
 
-from hf_curriculum.data import SCORES, hide_columns, read_difficulty
+from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
-from hf_curriculum.training.given_difficulty import check_given, require_column_of, with_difficulty
+from hf_curriculum.training.given_difficulty import check_given, require_column_of, require_rows, with_difficulty
 from hf_curriculum.training.groups import GroupSampler, repeats
 from hf_curriculum.training.learned import LearnedDifficulty
 from hf_curriculum.training.learning import Learning
@@ -42,9 +42,9 @@ class CurriculumMixin(Resumable):
     ``train_sampling_strategy="group_by_length"`` (5), the rows that 32 steps draw are batched by length.
 
     Every training log gains, of the step just trained, ``curriculum/effective_fraction`` and, during the warm-up,
-    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before; and the share of
-    distinct rows drawn since the start of the training, ``curriculum/distinct_fraction`` as measured,
-    ``curriculum/planned_distinct_fraction`` as the schedule expects it.
+    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before, unless
+    ``order="random"``; and the share of distinct rows drawn since the start of the training,
+    ``curriculum/distinct_fraction`` as measured, ``curriculum/planned_distinct_fraction`` as the schedule expects it.
 
     A stream (``datasets.IterableDataset``) is read as often as ``max_steps`` needs, and its rows are handed on as
     often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
@@ -72,7 +72,7 @@ class CurriculumMixin(Resumable):
 
     Raises:
         TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, nor comes with
-            ``difficulty``, or ``curriculum``
+            ``difficulty`` or ``order="random"``, or ``curriculum`` is
             no :class:`CurriculumConfig`, or a stream is meant for a trainer that repeats its rows; where the class is
             defined, if the next class has a sampler of its own and is not one of TRL's; when training starts, if
             that class builds its batches without a sampler, or reads its rows in an order of its own.
@@ -114,9 +114,12 @@ class CurriculumMixin(Resumable):
         self._learning: Learning | None = None
         self._drawn = (0.0, 0)
         self._beginning: Beginning | None = None  # while a training runs
+        for name, value in {"difficulty": difficulty, "learned_difficulty": learned_difficulty}.items():
+            if value is not None and self.curriculum.order == "random":
+                raise ValueError(f"order='random' looks at no difficulty: leave {name}= out, or choose another order.")
         self._given = None if difficulty is None else check_given(difficulty)
         if self._given is not None and (given := kwargs.get("train_dataset")) is not None:
-            kwargs["train_dataset"] = with_difficulty(given, self._given, self.curriculum.difficulty_column)
+            kwargs["train_dataset"] = with_difficulty(given, self._given, self._column)
         super().__init__(*args, **kwargs)
         self._check_arguments()
         self._check_learned()
@@ -134,13 +137,18 @@ class CurriculumMixin(Resumable):
         if self.train_dataset is not None:
             self._check_train_dataset()
 
+    @property
+    def _column(self) -> str:
+        """Of difficulties, also where none is read."""
+        return self.curriculum.difficulty_column or DIFFICULTY
+
     def _check_train_dataset(self) -> None:
         dataset = self.train_dataset
         if not isinstance(dataset, IterableDataset):
             self._read_difficulty()
             return
         if self._given is not None:
-            with_difficulty(dataset, self._given, self.curriculum.difficulty_column)
+            with_difficulty(dataset, self._given, self._column)
         require_difficulty(dataset, self.curriculum.difficulty_column)
         theirs = owner(type(self), "_get_train_sampler")
         if theirs is not None and theirs is not Trainer:
@@ -151,19 +159,19 @@ class CurriculumMixin(Resumable):
         if self._groups_by_length():
             raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
 
-    def _read_difficulty(self) -> np.ndarray:
+    def _read_difficulty(self) -> np.ndarray | None:
+        if self.curriculum.difficulty_column is None:
+            require_rows(self.train_dataset)
+            return None
         if self._given is not None:
-            self.train_dataset = with_difficulty(self.train_dataset, self._given, self.curriculum.difficulty_column)
+            self.train_dataset = with_difficulty(self.train_dataset, self._given, self._column)
             if not isinstance(self.train_dataset, Dataset):
                 return self._given
             self._given = None
         require_column_of(self.train_dataset)
-        if (
-            self.learned_difficulty is not None
-            and self.curriculum.difficulty_column not in self.train_dataset.column_names
-        ):
+        if self.learned_difficulty is not None and self._column not in self.train_dataset.column_names:
             return np.zeros(len(self.train_dataset), np.float32)
-        return read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+        return read_difficulty(self.train_dataset, self._column)
 
     def _check_arguments(self) -> None:
         for option, choices in _ORDERS_OF_ROWS.items():
@@ -184,14 +192,15 @@ class CurriculumMixin(Resumable):
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         # That of TRL's SFTTrainer packs rows as they come and keeps nothing but tokens: its packs have no difficulty.
         given = signature(super()._prepare_dataset).bind(dataset, *args, **kwargs).arguments
-        if not given.get("packing") or given["dataset_name"] != "train":
+        packs = given.get("packing") and given["dataset_name"] == "train"
+        if not packs or self.curriculum.difficulty_column is None:
             return super()._prepare_dataset(dataset, *args, **kwargs)
         whole = copy(settings := given["args"])
         whole.max_length = None  # rows are cut as the strategy wants it
         tokens = super()._prepare_dataset(**given | {"packing": False, "args": whole})
         return pack_by_difficulty(
             tokens,
-            self.curriculum.difficulty_column,
+            self._column,
             settings.max_length,
             settings.packing_strategy,
             settings.dataset_num_proc,
@@ -244,13 +253,18 @@ class CurriculumMixin(Resumable):
         try:
             return super().training_step(model, inputs, *args, **kwargs)
         except TypeError as error:
-            scores = {*SCORES, self.curriculum.difficulty_column}
+            scores = {*SCORES, SUGGESTED_LABEL, self._column}
             if not any(str(error).endswith(f"unexpected keyword argument '{name}'") for name in scores):
                 raise
+            apart = (
+                "remove them from train_dataset"
+                if self.curriculum.difficulty_column is None
+                else "give the difficulties apart: train_dataset=dataset.remove_columns([...]), "
+                f"difficulty=dataset[{self._column!r}][:]"
+            )
             raise TypeError(
                 f"{error}. With remove_unused_columns=False the model gets every column, the scores too: leave them "
-                "out in data_collator, set remove_unused_columns=True, or give the difficulties apart: "
-                "train_dataset=dataset.remove_columns([...]), difficulty=dataset['difficulty'][:]."
+                f"out in data_collator, set remove_unused_columns=True, or {apart}."
             ) from error
 
     def _seed(self) -> int:
@@ -264,7 +278,7 @@ class CurriculumMixin(Resumable):
         self._difficulty = self._read_difficulty()
         self.curriculum_sampler = self._group_sampler() or self._row_sampler()
         if self.learned_difficulty is not None:
-            self._learning = Learning(self, self.learned_difficulty, self._difficulty.size, self._clusters())
+            self._learning = Learning(self, self.learned_difficulty, len(self.train_dataset), self._clusters())
         return self.curriculum_sampler
 
     def _clusters(self) -> np.ndarray | None:
@@ -332,7 +346,8 @@ class CurriculumMixin(Resumable):
         )
 
     def _row_sampler(self) -> TrainerSampler:
-        steps_per_epoch = self._steps_per_epoch(self._difficulty.size)
+        rows = len(self.train_dataset)
+        steps_per_epoch = self._steps_per_epoch(rows)
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
@@ -344,6 +359,7 @@ class CurriculumMixin(Resumable):
             total_batch_size=total_batch_size,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
+            rows=rows if self._difficulty is None else None,
             seed=self._seed(),
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
@@ -363,7 +379,7 @@ class CurriculumMixin(Resumable):
             What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        self._hidden = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        self._hidden = {*SCORES, SUGGESTED_LABEL, self._column} - {*self.data_collator.valid_label_columns}
         return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
@@ -429,6 +445,8 @@ class CurriculumMixin(Resumable):
         assert sampler is not None and coverage is not None
         first = coverage.steps
         rows = coverage.advance(sampler.begun(self.state.global_step)).reshape(-1, sampler.total_batch_size)
+        if self._difficulty is None:
+            return
         for step, drawn in enumerate(rows, start=first):
             table = sampler.table(step)
             difficulty = (self._difficulty if table is None else table)[drawn]

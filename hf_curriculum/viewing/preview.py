@@ -1,11 +1,14 @@
 """What a curriculum will draw over a training."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, row_weights
+from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, random_difficulty, row_weights
+
+LIKELIEST = 0.03
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Drawn:
         temperature: In the unit of difficulty; ``inf`` once sampling is uniform.
         mean_difficulty: Of a row drawn, as expected.
         share: Share of the draws that falls into each bin, sums to 1.
+        likeliest: Share of the draws that falls on the 3 % of the rows that it draws most.
         rows: Some that it draws, each once.
     """
 
@@ -26,6 +30,7 @@ class Drawn:
     temperature: float
     mean_difficulty: float
     share: NDArray[np.float64]
+    likeliest: float
     rows: NDArray[np.int64]
 
 
@@ -50,9 +55,15 @@ def preview(
     Returns:
         What each of these steps draws, in their order.
     """
-    sampler = CurriculumSampler(difficulty, config, total_batch_size=rows, total_steps=total_steps)
+    options: dict[str, int] = {"total_batch_size": rows, "total_steps": total_steps}
     scores = np.ma.compressed(difficulty).astype(np.float64)
-    from_first = ordered(scores, config.order)
+    if config.order == "random":
+        sampler = CurriculumSampler(None, config, rows=difficulty.size, **options)
+        pool = random_difficulty(difficulty.size, sampler.seed).astype(np.float64)
+        from_first = pool[~np.ma.getmaskarray(difficulty)]
+    else:
+        sampler = CurriculumSampler(difficulty, config, **options)
+        from_first = ordered(scores, config.order)
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
     drawn = []
     for step in np.unique(np.linspace(0, total_steps, positions).round().astype(int)).tolist():
@@ -65,6 +76,7 @@ def preview(
                 temperature=temperature,
                 mean_difficulty=float(weights @ scores),
                 share=np.bincount(bins, weights, edges.size - 1).astype(np.float64),
+                likeliest=float(np.sort(weights)[-math.ceil(LIKELIEST * weights.size) :].sum()),
                 rows=np.unique(sampler.indices(step)),
             )
         )

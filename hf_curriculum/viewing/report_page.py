@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum._version import __version__
-from hf_curriculum.data import CLUSTER, EMBEDDING, part, provenance, read_clusters, read_difficulty, require_dataset
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    EMBEDDING,
+    part,
+    provenance,
+    read_clusters,
+    read_difficulty,
+    require_dataset,
+    suggesting,
+)
 from hf_curriculum.files import appears_whole
 from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.embedding_map import map_of
@@ -27,9 +37,11 @@ _POSITIONS = 21  # of the slider over the training: 5 % apart
 _DRAWN = 16  # rows that a position shows
 _MAPPED = 2_000  # embeddings in the map: t-SNE of many takes long
 _CLUSTERS = 100  # that can be looked into: their pictures make the file large
+_FIRST = {"easy_first": "the easiest rows", "hard_first": "the hardest rows", "random": "a random part of the rows"}
 _EXTREMES = 4  # rows at each end of a cluster
 
 
+@suggesting
 def report(
     dataset: Dataset,
     path: str | Path = "report.html",
@@ -94,13 +106,13 @@ def _page(
     dataset: Dataset, config: CurriculumConfig, total_steps: int, input_column: str | None, embedding_column: str
 ) -> dict[str, Any]:
     """All that the page shows, ready for JSON."""
-    column = config.difficulty_column
+    column = config.difficulty_column or DIFFICULTY
     difficulty = np.ma.masked_array(read_difficulty(dataset, column))
     record = provenance(dataset, column)
     clusters = summarize(dataset, column)
     page: dict[str, Any] = {
         "column": column,
-        "first": "easiest" if config.order == "easy_first" else "hardest",
+        "first": _FIRST[config.order],
         "rows": len(dataset),
         "unscored": int(np.ma.getmaskarray(difficulty).sum()),
         "record": _lines(record),
@@ -145,6 +157,7 @@ def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_
                 "fraction": drawn.fraction,
                 "temperature": drawn.temperature if math.isfinite(drawn.temperature) else None,
                 "mean": drawn.mean_difficulty,
+                "likeliest": drawn.likeliest,
                 "share": drawn.share.tolist(),
                 "rows": drawn.rows.tolist(),
             }

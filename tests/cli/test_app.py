@@ -151,7 +151,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(sentences, 
 def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
     (tmp_path / "file").write_text("a file")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "file/out")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "file/out")
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: [Errno 20] Not a directory") and "Traceback" not in done.stderr
 
@@ -161,13 +161,14 @@ def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
 
 def test_json_is_all_that_is_printed(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", "--json")
+    options = ("--model", "builtin/tfidf", "--clusters", 3, "--duplicates", "first", "--output", "out")
+    done = run("score", "a.jsonl", *options, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     result, scored = json.loads(done.stdout), load_from_disk(tmp_path / "out")
     assert result == {
         "output": "out",
         "rows": 60,
-        "rows_without_difficulty": 0,
+        "rows_without_difficulty": provenance(scored)["copies"],
         "columns": scored.column_names,
         "provenance": provenance(scored),
     }
@@ -222,7 +223,7 @@ def on_a_terminal(*words):
 def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(own_cache.parent))
     sentences.to_json("a.jsonl")
-    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out"]
+    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "out"]
     done = process(*words)
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(own_cache)
@@ -410,3 +411,27 @@ def test_what_is_not_ours_is_never_written_over(two_splits, tmp_path, sentences,
     assert done.exit_code == 2
     assert "nothing is written over it" in done.stderr.lower()
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_measure_and_duplicates_reach_the_scores_and_the_answer(tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(90) % 3
+    matrix = (rng.normal(size=(90, 6)) + 4 * np.eye(6)[label]).astype(np.float32)
+    matrix[[40, 43]] = matrix[1]
+    label[[*range(50, 62)]] = (label[50:62] + 1) % 3  # wrong
+    rows = Dataset.from_dict({"embedding": matrix, "label": label})
+    rows.to_parquet("rows.parquet")
+    words = ["score", "rows.parquet", "--label-column", "label", "--measure", "margin", "--duplicates", "first"]
+    done = run(*words, "--output", "out")
+    assert done.exit_code == 0, done.stderr
+    scored = load_from_disk("out")
+    expected = add_difficulty(rows, label_column="label", measure="margin", duplicates="first")
+    for name in ("difficulty", "suggested_label"):
+        assert scored[name][:] == expected[name][:]
+    assert scored["suggested_label"][50] == 2
+    doubtful = provenance(expected)["doubtful_labels"]
+    assert 6 <= doubtful <= 18  # of twelve
+    assert f"About {doubtful} labels look wrong: highest difficulties first, see suggested_label." in done.stdout
+    assert "2 rows have the embedding of an earlier row." in done.stdout
+    answer = json.loads(run(*words, "--output", "out", "--overwrite", "--json").stdout)
+    assert answer["provenance"]["doubtful_labels"] == doubtful and answer["rows_without_difficulty"] == 2

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Audio, Dataset, Features, Image, List
+from datasets import Audio, Dataset, Image
 from datasets.fingerprint import Hasher
 from launching import environment
 from transformers import (
@@ -20,9 +20,6 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
-    VideoMAEConfig,
-    VideoMAEImageProcessor,
-    VideoMAEModel,
 )
 
 from hf_curriculum import Embedder, add_difficulty, add_embeddings, provenance
@@ -53,24 +50,6 @@ def lengths(texts):
 
 def vectors_of(dataset, column="embedding"):
     return np.array(dataset.with_format(None)[column][:], np.float32)
-
-
-@pytest.fixture(scope="module")
-def films(digits):
-    frames = [[digits[i + j]["image"] for j in range(5)] for i in range(6)]
-    return Dataset.from_dict({"film": frames}, features=Features({"film": List(Image())}))
-
-
-@pytest.fixture(scope="module")
-def tiny_videomae(tmp_path_factory):
-    path = tmp_path_factory.mktemp("videomae")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = VideoMAEConfig(**sizes, image_size=16, patch_size=8, num_frames=4, tubelet_size=2)
-    VideoMAEModel(config).save_pretrained(path)
-    size = {"height": 16, "width": 16}
-    VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -262,10 +262,42 @@ def test_planted_clusters_are_found_and_counted(planted):
     assert scorer.davies_bouldin_ == pytest.approx(scorer.davies_bouldin_curve_[planted])
 
 
-def test_without_a_range_the_grid_is_tried():
+def test_without_a_range_the_minimum_of_the_index_is_taken_or_the_root(caplog):
+    caplog.set_level("INFO", "hf_curriculum")
     scorer = DifficultyScorer().fit(cloud(100))
-    assert list(scorer.davies_bouldin_curve_) == [2, 4, 5, 7, 10]
-    assert scorer.n_clusters_ == min(scorer.davies_bouldin_curve_, key=scorer.davies_bouldin_curve_.get)
+    assert scorer.chosen_by_ == "the index has no minimum; K = sqrt(N)"
+    assert "clusters: the index has no minimum; K = sqrt(N)" in caplog.text
+    assert 8 <= scorer.n_clusters_ <= 10  # tiny ones have no prototype
+    embeddings, _ = make_blobs(300, 16, centers=6, random_state=0)
+    scorer = DifficultyScorer().fit(embeddings)
+    assert (scorer.n_clusters_, scorer.chosen_by_) == (6, "minimum of the Davies-Bouldin index")
+    assert scorer.davies_bouldin_curve_[6] == min(scorer.davies_bouldin_curve_.values())
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"n_clusters": 3}, "given"),
+        ({"cluster_range": (2, 4)}, "lowest Davies-Bouldin index, 2 to 4"),
+        ({"clusterer": MiniBatchKMeans(3, n_init=1)}, "clusterer"),
+    ],
+)
+def test_it_says_where_the_number_comes_from(options, words, tmp_path):
+    scorer = DifficultyScorer(**options).fit(cloud(100))
+    assert scorer.chosen_by_ == words
+    scorer.save_pretrained(tmp_path)
+    assert DifficultyScorer.from_pretrained(tmp_path).chosen_by_ == words
+    assert words in (tmp_path / "README.md").read_text()
+
+
+def test_classes_that_differ_in_that_are_counted():
+    embeddings, _ = make_blobs(300, 16, centers=6, random_state=0)
+    labels = np.repeat([0, 1, 2], [300, 100, 100])
+    scorer = DifficultyScorer().fit(np.concatenate([embeddings, cloud(200, 16)]), labels)
+    assert scorer.chosen_by_ == (
+        "in 1 of 3 clusterings: minimum of the Davies-Bouldin index; "
+        "in 2 of 3 clusterings: the index has no minimum; K = sqrt(N)"
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -250,7 +250,10 @@ def test_a_checkpoint_without_its_table_is_an_error(tmp_path):
     "settings, error, message",
     [
         ({"source": "lossy"}, TypeError, r"source must be 'loss', 'reward' or a function.*'lossy'"),
-        ({"source": "loss", "every": 0}, ValueError, r"every must be a number of steps, at least 1, got 0"),
+        ({"source": "loss", "every": 0}, ValueError, r"every must be at least 1, got 0"),
+        ({"source": "loss", "every": True}, TypeError, r"every must be an integer, got True"),
+        ({"source": "loss", "every": 2.5}, TypeError, r"every must be an integer, got 2\.5"),
+        ({"source": "reward", "target": "0.5"}, TypeError, r"target must be a number, got '0\.5'"),
         ({"source": "reward", "target": float("nan")}, ValueError, r"target must be a finite reward, got nan"),
     ],
 )

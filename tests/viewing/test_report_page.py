@@ -1,6 +1,7 @@
 """The report page as a file: what it holds, what it leaves out, and that hostile rows cannot leave their place."""
 
 import json
+import math
 import re
 import resource
 import signal
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, report
+from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
 
 DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
@@ -74,6 +75,9 @@ def test_the_slider_shows_what_the_sampler_draws(scored, tmp_path):
         assert one["rows"] == np.unique(sampler.indices(one["step"])).tolist()
         assert one["fraction"] == pytest.approx(sampler.effective_fraction(one["step"]))
         assert sum(one["share"]) == pytest.approx(1)
+        weights = curriculum_weights(np.array(scored["difficulty"]), one["step"], config)
+        assert one["likeliest"] == pytest.approx(np.sort(weights)[-math.ceil(0.03 * len(scored)) :].sum(), rel=1e-4)
+    (tmp_path / "report.html").read_text().index(f"rows are {100 * drawn[0]['likeliest']:.0f} % of the draws")
     assert [one["temperature"] is None for one in drawn] == [one["step"] >= 30 for one in drawn]
 
 
