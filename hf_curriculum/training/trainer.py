@@ -54,7 +54,7 @@ class CurriculumMixin(Resumable):
     generation batch; TRL repeats them.
 
     With ``packing=True`` of TRL's ``SFTTrainer``, rows are packed with rows of similar difficulty, and the rows of the
-    curriculum are the packs, each with the mean difficulty of its tokens.
+    curriculum are the packs, each with the mean difficulty of its tokens; with ``order="random"`` they are TRL's.
 
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
     curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume. A run
@@ -64,6 +64,7 @@ class CurriculumMixin(Resumable):
         curriculum: The curriculum; default ``CurriculumConfig()``. All other arguments go to the next class.
         difficulty: One number a row, low = easy, instead of a difficulty column: for a ``Dataset``, or for any torch
             dataset that gives rows by number. Shape ``(N,)``; rows that are masked (``numpy.ma``) have none.
+        learned_difficulty: Difficulties that follow the model. Default ``None``, those of the column.
         allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
 
     Attributes:
@@ -72,12 +73,12 @@ class CurriculumMixin(Resumable):
 
     Raises:
         TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, nor comes with
-            ``difficulty`` or ``order="random"``, or ``curriculum`` is
-            no :class:`CurriculumConfig`, or a stream is meant for a trainer that repeats its rows; where the class is
-            defined, if the next class has a sampler of its own and is not one of TRL's; when training starts, if
-            that class builds its batches without a sampler, or reads its rows in an order of its own.
-        ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
-            for another order of rows, or to pack them.
+            ``difficulty`` or ``order="random"``, or ``curriculum`` is no :class:`CurriculumConfig`, or a stream is
+            meant for a trainer that repeats its rows; where the class is defined, if the next class has a sampler of
+            its own and is not one of TRL's; when training starts, if that class builds its batches without a sampler,
+            or reads its rows in an order of its own.
+        ValueError: If it lacks the difficulty column or that column cannot rank rows, if difficulties are given or
+            learned with ``order="random"``, or if the training arguments ask for another order of rows.
     """
 
     train_dataset: Any

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Subset
+from torch.utils.data import IterableDataset, Subset
 from transformers import DefaultFlowCallback, Trainer
-from worker_training import ROWS, arguments, drawn, reference, scored
+from worker_training import ROWS, SEED, arguments, drawn, reference, scored
 
-from hf_curriculum import CurriculumTrainer
+from hf_curriculum import CurriculumConfig, CurriculumSampler, CurriculumTrainer, LearnedDifficulty
 
 
 class Noting(torch.nn.Module):
@@ -207,3 +207,56 @@ def test_difficulties_that_do_not_fit_are_refused_as_the_trainer_is_made(
 ):
     with pytest.raises(error, match=message):
         CurriculumTrainer(model=Noting(), args=arguments(tmp_path), train_dataset=dataset, difficulty=difficulty)
+
+
+# --- without difficulties -------------------------------------------------------------------------------------------
+
+RANDOM = CurriculumConfig(order="random")
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_any_data_is_drawn_from_a_random_pool_without_difficulties(tmp_path, kind):
+    trainer = trained(tmp_path, dataset=DATA[kind], curriculum=RANDOM)
+    sampler = CurriculumSampler(None, RANDOM, rows=ROWS, total_batch_size=8, total_steps=40, seed=SEED)
+    assert rows_of(trainer) == drawn(sampler, range(40))
+    names = {name for log in trainer.state.log_history for name in log}
+    assert "curriculum/distinct_fraction" in names and "curriculum/mean_difficulty" not in names
+
+
+class SizedStream(IterableDataset):
+    """Of torch, with a length."""
+
+    def __len__(self):
+        return ROWS
+
+    def __iter__(self):
+        return iter(DATA["list"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "own", "error", "message"),
+    [
+        (Rows(), {"difficulty": DIFFICULTY}, ValueError, "looks at no difficulty: leave difficulty= out"),
+        (scored(), {"difficulty": DIFFICULTY}, ValueError, "looks at no difficulty: leave difficulty= out"),
+        (
+            scored(),
+            {"learned_difficulty": LearnedDifficulty("loss")},
+            ValueError,
+            "looks at no difficulty: leave learned_difficulty= out",
+        ),
+        (SizedStream(), {}, TypeError, "got SizedStream"),
+        ([], {}, ValueError, "The list has no rows"),
+        ({"row": [1]}, {}, TypeError, "got dict"),
+    ],
+)
+def test_what_a_random_pool_does_not_take_is_refused_as_the_trainer_is_made(tmp_path, dataset, own, error, message):
+    with pytest.raises(error, match=message):
+        CurriculumTrainer(model=Noting(), args=arguments(tmp_path), train_dataset=dataset, curriculum=RANDOM, **own)
+
+
+def test_scores_that_a_random_pool_does_not_need_are_explained(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"unexpected keyword argument 'difficulty'.*or remove them from train_dataset"
+    ):
+        dataset = scored().remove_columns("length")
+        trained(tmp_path, dataset=dataset, curriculum=RANDOM, remove_unused_columns=False)

@@ -158,6 +158,21 @@ def test_logs_tell_the_generation_batch_of_the_step(runs, shape):
         assert logs[0]["curriculum/mean_difficulty"] == pytest.approx(float(difficulty[first].mean()))
 
 
+def test_prompts_of_a_random_pool_need_no_difficulty(tmp_path):
+    random = {"order": "random", "warmup_steps": WARMUP}
+    settings = changed("iterations") | {"curriculum": random, "max_steps": 6}
+    train(tmp_path / "whole", **settings)
+    train(tmp_path / "cut", stop=3, **settings)
+    train(tmp_path / "cut", resume=True, **settings)
+    made = noted(tmp_path / "whole", "made")
+    batch, accumulation, per_generation, iterations, group = SHAPES["iterations"]
+    config = CurriculumConfig(order="random", warmup_steps=math.ceil(WARMUP * accumulation / 6))
+    sampler = CurriculumSampler(None, config, rows=100, total_batch_size=batch * per_generation // group, seed=7)
+    plan = [sampler.indices(g).tolist() for g in range(2)]
+    assert made == noted(tmp_path / "cut", "made") == [repeated(prompts, group) for prompts in plan]
+    assert_trained(noted(tmp_path / "cut", "trained"), plan, "iterations")
+
+
 def generates(name):
     """Whether this release of TRL has such a trainer; its first RLOO had a training loop of its own."""
     return "_get_train_sampler" in vars(getattr(trl, f"{name}Trainer", object))

@@ -390,6 +390,19 @@ def test_sentence_transformer_trainer_draws_by_the_curriculum(st, tmp_path, embe
         assert (torch.cat(labels) * ROWS).round().int().tolist() == rows
 
 
+def test_sentence_transformer_trainer_is_not_shown_what_the_margin_adds_nor_scores_that_are_not_read(
+    st, tmp_path, embedder, pairs
+):
+    seen, random = watch(embedder[0]), CurriculumConfig(order="random")
+    dataset = pairs.add_column("suggested_label", ["blue"] * ROWS)
+    loss = loss_of("MultipleNegativesRankingLoss", embedder)
+    embedding_trainer(st, tmp_path, embedder, dataset, loss=loss, curriculum=random).train()
+    texts = texts_of(seen, embedder)
+    assert len(texts) == 2 * STEPS
+    sampler = CurriculumSampler(None, random, rows=ROWS, total_batch_size=BATCH, total_steps=STEPS, seed=7)
+    assert octal_rows(flat(texts[::2])) == expected(sampler)
+
+
 def test_sentence_transformer_trainer_evaluates_on_scored_data(st, tmp_path, embedder, pairs):
     def evaluated(eval_dataset, *given):
         loss = loss_of("MultipleNegativesRankingLoss", embedder)

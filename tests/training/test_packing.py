@@ -83,18 +83,22 @@ def test_packs_are_counted_as_trl_makes_them(seed):
     assert count_packs(lengths, LENGTH) == len(trl.pack_dataset(rows, LENGTH, "bfd"))
 
 
-def sft(path, dataset, eval_dataset=None, **changed):
+def options_of_packs(path, **changed):
+    return options(path, bf16=False, **{"packing": True, "max_length": 12} | changed)
+
+
+def sft(path, dataset, eval_dataset=None, order="easy_first", **changed):
     class MySFTTrainer(CurriculumMixin, trl.SFTTrainer):
         pass
 
     torch.manual_seed(0)
     return MySFTTrainer(
         model=LlamaForCausalLM(llama_config()),
-        args=trl.SFTConfig(**options(path, bf16=False, **{"packing": True, "max_length": 12} | changed)),
+        args=trl.SFTConfig(**options_of_packs(path, **changed)),
         train_dataset=dataset,
         eval_dataset=eval_dataset,
         processing_class=word_tokenizer(),
-        curriculum=CurriculumConfig(warmup_steps=30),
+        curriculum=CurriculumConfig(warmup_steps=30, order=order),
     )
 
 
@@ -126,6 +130,25 @@ def test_sft_trainer_draws_packs_by_the_curriculum_and_resumes(tmp_path, strateg
             assert mean == pytest.approx(of_rows[rows].mean(), rel=1e-6)
     last = [log for log in trainer.state.log_history if "loss" in log][-1]
     assert last["curriculum/distinct_fraction"] == len(set(flat(drawn))) / len(packs)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_difficulties_packs_are_those_of_trl_and_drawn_from_a_random_pool(tmp_path, strategy):
+    options = {"packing_strategy": strategy, "per_device_train_batch_size": 2}
+    trainer = sft(tmp_path / "ours", texts().remove_columns("difficulty"), order="random", **options)
+    packs, batches = trainer.train_dataset, watch(trainer.model)
+    theirs = trl.SFTTrainer(
+        model=LlamaForCausalLM(llama_config()),
+        args=trl.SFTConfig(**options_of_packs(tmp_path / "theirs", **options)),
+        train_dataset=texts().remove_columns("difficulty"),
+        processing_class=word_tokenizer(),
+    ).train_dataset
+    assert packs["input_ids"][:] == theirs["input_ids"][:]
+    trainer.train()
+    config = CurriculumConfig(order="random", warmup_steps=30)
+    sampler = CurriculumSampler(None, config, rows=len(packs), total_batch_size=2, seed=7)
+    seen = [batch[batch != 0].tolist() for batch in batches]
+    assert seen == [flat(packs[int(pack)]["input_ids"] for pack in sampler.indices(step)) for step in range(STEPS)]
 
 
 def test_evaluation_data_is_packed_by_trl(tmp_path):
