@@ -163,14 +163,11 @@ def score(
     if model:
         options |= {"batch_size": batch_size, "on_error": on_error.value}
     options |= {"n_clusters": clusters, "label_column": label_column, "normalize": normalize.value, "seed": seed}
-    compared: dict[str, Any] = {
-        "measure": measure.value,
-        "duplicates": duplicates.value,
-    }  # rows with rows of other files
+    options["measure"] = measure.value
     with answering(as_json):
         if engine is Engine.ray:
-            if compared != {"measure": "distance", "duplicates": "keep"}:
-                raise ValueError("--engine ray scores by --measure distance and keeps --duplicates: leave both out.")
+            if duplicates is not Duplicates.keep:
+                raise ValueError("--engine ray does not compare rows of all files: leave --duplicates out.")
             if split or config or overwrite:
                 raise ValueError(
                     "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
@@ -187,7 +184,7 @@ def score(
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        scored = add_difficulty(rows, model, **options, **compared)
+        scored = add_difficulty(rows, model, **options, duplicates=duplicates.value)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
             save(scored, folder)
             _tell_of_scores(scored, folder, as_json)

@@ -22,6 +22,38 @@ _MAYBE = 1.2  # before the grid is made finer
 _EXACT = 1e-3  # below it each row is its prototype, and the index is that of rounding
 
 
+def number_of_clusters(
+    points: Points, cluster_range: tuple[int, int] | None, seed: int
+) -> tuple[int, dict[int, float], str]:
+    """The number of clusters, where none is given.
+
+    Args:
+        points: ``N`` of them, at least 1.
+        cluster_range: Inclusive range of the numbers to try, that of the lowest index is taken; ``None`` for
+            :func:`find_k`.
+        seed: Seed of the sample and of the start.
+
+    Returns:
+        The number; the index of each number that was tried; and why this one.
+    """
+    n = len(points)
+    if cluster_range is not None:
+        low, high = cluster_range
+        # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
+        candidates = list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
+        k, curve = choose_k(points, candidates, seed) if n > 2 else (1, {})
+        return k, curve, f"lowest Davies-Bouldin index, {low} to {high}"
+    return find_k(points, seed) if n > 2 else (1, {}, "two rows or fewer are one cluster")
+
+
+def why_of_all(reasons: list[str]) -> str:
+    """Where the numbers of clusters of several clusterings come from, in words."""
+    counts = {reason: reasons.count(reason) for reason in reasons}
+    if len(counts) == 1:
+        return reasons[0]
+    return "; ".join(f"in {count} of {len(reasons)} clusterings: {reason}" for reason, count in counts.items())
+
+
 def choose_k(points: Points, candidates: list[int], seed: int) -> tuple[int, dict[int, float]]:
     """Number of clusters with the lowest Davies-Bouldin index.
 

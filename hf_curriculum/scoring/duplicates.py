@@ -1,5 +1,7 @@
 """Rows that are there more than once: the same text, picture or sound has the same embedding."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,14 +27,18 @@ def first_of_equals(points: Points) -> NDArray[np.int64]:
     Returns:
         Positions, int64, shape ``(N,)``: a row's own where no earlier row equals it up to rounding.
     """
+    points = replace(points, device=torch.device("cpu"))  # not every other one knows float64
     lines = torch.randn(points.dim, _LINES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     lines /= torch.linalg.vector_norm(lines, dim=0)
-    parts = [np.empty((0, _LINES + 1))]
-    for chunk in points.share.chunks():
-        rows = chunk.cpu().double()
-        size = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        parts.append(torch.cat([rows @ lines, ROUNDING * size], 1).numpy())
-    found = points.joined(np.concatenate(parts))
+    share = points.share
+    own, start = np.empty((len(share), _LINES + 1)), 0
+    for chunk in share.chunks():
+        rows = chunk.double()
+        stop = start + len(rows)
+        own[start:stop, :_LINES] = rows @ lines
+        own[start:stop, _LINES] = ROUNDING * torch.linalg.vector_norm(rows, dim=1)
+        start = stop
+    found = points.joined(own)
     first = np.arange(len(points))
     for group in _neighbours(found[:, :_LINES], found[:, _LINES]):
         _compare(points, group, found[group, 0], found[group, _LINES], first)
@@ -68,9 +74,9 @@ def _compare(
         stop = np.searchsorted(projected, projected[start] + near[start], side="right")
         beside = start + np.flatnonzero(left[start:stop])
         beside = beside[np.argsort(group[beside])]
-        origin = points.select(group[start : start + 1]).all().cpu().double()
+        origin = points.select(group[start : start + 1]).all().double()
         chunks = points.select(group[beside]).chunks()
-        apart = np.concatenate([torch.linalg.vector_norm(rows.cpu().double() - origin, dim=1) for rows in chunks])
+        apart = np.concatenate([torch.linalg.vector_norm(rows.double() - origin, dim=1) for rows in chunks])
         equal = beside[apart <= near[beside]]
         first[group[equal]] = group[equal].min()
         left[equal] = False

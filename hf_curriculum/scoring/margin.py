@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hf_curriculum.scoring.difficulty import fit_normalizer
+from hf_curriculum.scoring.difficulty import Ranges, fit_normalizer
 from hf_curriculum.scoring.kmeans import assign
 from hf_curriculum.scoring.points import ROUNDING, Points, Space
 from hf_curriculum.scoring.prototypes import FindCentroids, Prototypes, rows_by_class
@@ -57,7 +57,7 @@ def fit_margin(
     kept: NDArray[np.int64] = np.arange(len(points))
     for refits in range(_REFITS + 1):
         some, classes = points.select(kept), labels[kept]
-        found = Prototypes.fit(some, classes, find, None)
+        found, _ = Prototypes.fit(some, classes, find, None)
         space = replace(points.space, directions=_directions(some, classes, found))
         assert space.directions is not None
         found = replace(found, centroids=found.centroids @ space.directions)
@@ -95,6 +95,23 @@ def standing(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> St
     return Standing(cluster, distance, other, margin)
 
 
+def margin_ranges(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> Ranges:
+    """Ranges of the margins of some rows, of all classes together, as :func:`fit_margin` normalises them.
+
+    Args:
+        prototypes: Of two or more classes.
+        points: ``N`` of them, at least 1, in the space of the prototypes.
+        labels: Class of each, shape ``(N,)``, all known.
+
+    Returns:
+        For each prototype the rows of its class, and the lowest and highest margin of all rows.
+    """
+    assert prototypes.labels is not None
+    margin = standing(prototypes, points, labels).margin
+    count = np.sum(prototypes.labels[:, None] == labels, 1)
+    return Ranges(count, np.full(count.size, margin.min()), np.full(count.size, margin.max()))
+
+
 def looks_wrong(margin: NDArray[np.float32], labels: NDArray[Any], suggested: NDArray[Any]) -> NDArray[np.bool_]:
     """Rows that stand as near to another class as half of that class's rows do.
 
@@ -127,7 +144,7 @@ def _directions(points: Points, labels: NDArray[Any], prototypes: Prototypes) ->
     """A matrix after which the rows deviate from their prototypes alike in all directions."""
     cluster, _ = prototypes.nearest(points, labels)
     centroids = prototypes.centroids.to(points.device)
-    nearest = torch.from_numpy(cluster[np.searchsorted(points.rows, points.share.rows)]).to(points.device)
+    nearest = torch.from_numpy(cluster[points.own]).to(points.device)
     covariance = torch.zeros(points.dim, points.dim, dtype=torch.float64)
     start = 0
     for rows in points.share.chunks():

@@ -1,4 +1,4 @@
-"""score_parquet: add_difficulty for Parquet that does not pass one machine, by actors of Ray Data."""
+"""score_parquet: add_difficulty for Parquet that does not pass one machine, by actors of Ray."""
 
 import json
 import logging
@@ -21,10 +21,19 @@ from datasets.fingerprint import Hasher
 from numpy.typing import NDArray
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, SCORES, difficulty_quantiles, provenance, read_labels, require_column
+from hf_curriculum.data import (
+    EMBEDDING,
+    SCORES,
+    SUGGESTED_LABEL,
+    difficulty_quantiles,
+    provenance,
+    read_labels,
+    require_column,
+)
 from hf_curriculum.embedding import FULL, Embedder
 from hf_curriculum.processes import this_process
 from hf_curriculum.scoring.difficulty import Ranges
+from hf_curriculum.scoring.inputs import require_classes
 from hf_curriculum.scoring.parquet_input import ParquetInput, Paths
 from hf_curriculum.scoring.parquet_output import ParquetOutput
 from hf_curriculum.scoring.parquet_work import (
@@ -39,7 +48,7 @@ from hf_curriculum.scoring.parquet_work import (
 )
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.ray_pool import RayPool, ray_started
-from hf_curriculum.scoring.score import check_encoder
+from hf_curriculum.scoring.score import check_encoder, require_default
 from hf_curriculum.scoring.scorer import DifficultyScorer
 from hf_curriculum.scoring.scorer_files import OPTIONS
 
@@ -64,6 +73,7 @@ def score_parquet(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
+    measure: str = "distance",
     **embedding_options: Any,
 ) -> DifficultyScorer:
     """Score Parquet files of any size on the machines of a Ray cluster, or on this one; needs the extra ``ray``.
@@ -80,7 +90,7 @@ def score_parquet(
         model_id: What embeds the rows, see :func:`hf_curriculum.add_embeddings`; each machine can load it.
         scorer: A fitted scorer, its folder or repository: rows are scored against its prototypes and ranges. One that
             is not fitted brings its options, and stays as it is. Default a new one of ``n_clusters``,
-            ``cluster_range``, ``normalize`` and ``seed``.
+            ``cluster_range``, ``normalize``, ``seed`` and ``measure``.
         id_column: Column that names the rows, each differently. Default ``None``: the rows get their number in the
             input as column ``"row"``.
         keep_embeddings: Whether the vectors are written, too. Default ``True``.
@@ -90,9 +100,10 @@ def score_parquet(
         n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
             index of the sample.
         cluster_range: Inclusive range of the numbers to try.
-        label_column: Cluster inside each class of this column.
+        label_column: Cluster inside each class of this column; rows without a class are left without a score.
         normalize: ``"minmax"`` (default), ``"rank"`` (inner quantiles are those of the sample) or ``None``.
         seed: Seed of sample and k-means. Default 42.
+        measure: ``"distance"`` (default) or ``"margin"``, as of :func:`hf_curriculum.add_difficulty`.
         **embedding_options: Further options of :class:`hf_curriculum.Embedder`, such as ``input_column``, ``on_error``
             or ``batch_size``.
 
@@ -115,7 +126,7 @@ def score_parquet(
     for name, value in (("concurrency", concurrency), ("sample_rows", sample_rows)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    scorer = _scorer_of(scorer, n_clusters, cluster_range, normalize, seed)
+    scorer = _scorer_of(scorer, n_clusters, cluster_range, normalize, seed, measure)
     source = ParquetInput.of(input, output)
     job = _Job(
         source,
@@ -173,11 +184,11 @@ class _Job:
                 f"The input has a column {ROW!r}, which is where the number of a row goes. Pass id_column={ROW!r} if "
                 "it names the rows, or another column that does."
             )
-        ours = {*SCORES} & {self.id_column, self.label_column}
+        ours = {*SCORES, SUGGESTED_LABEL} & {self.id_column, self.label_column}
         if ours:
             raise ValueError(f"Column {ours.pop()!r} is one that is written: it cannot name rows or classes.")
-        if self.scorer.measure != "distance":
-            raise ValueError(f'score_parquet scores by measure="distance", got a scorer of {self.scorer.measure!r}.')
+        if self.scorer.measure == "margin" and self.label_column is None:
+            require_classes(None)
         if not self.scorer.is_fitted:
             self.scorer.check_rows(len(self.source))
         elif (self.label_column is None) != (self.scorer.centroid_labels_ is None):
@@ -204,6 +215,8 @@ class _Job:
         if output.has_scorer:
             return {}
         counts = dict(pool.each(CountClasses(schema, self.label_column), parts, "Counting classes"))
+        if not any(counts.values()):
+            raise ValueError(f"Label column {self.label_column!r} is null in all rows.")
         if self.scorer.is_fitted:
             self.scorer.check_labels(np.array([*reduce(operator.or_, counts.values())]))
         return counts
@@ -239,7 +252,8 @@ class _Job:
         if rows != len(self.source):
             raise RuntimeError(f"{rows} rows were written of {len(self.source)}; please report this.")
         if without:
-            logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, rows)
+            what = "embedding" if self.label_column is None else "embedding or no label"
+            logger.warning("%d of %d rows have no %s, and so no difficulty.", without, rows, what)
         self.output.sweep()
         return self.output.load_scorer()
 
@@ -285,7 +299,7 @@ class _Job:
         if self.scorer.normalize is not None:
             measure = Measure(self.source.schema, self.label_column, self.output, self.scorer)
             ranges: list[Ranges] | None = None
-            for found in pool.each(measure, parts, "Measuring the ranges"):
+            for found in filter(None, pool.each(measure, parts, "Measuring the ranges")):
                 ranges = found if ranges is None else [a.merged(b) for a, b in zip(ranges, found, strict=True)]
             assert ranges is not None
             self.scorer.prototypes_ = [
@@ -303,11 +317,11 @@ def _scorer_of(
     cluster_range: tuple[int, int] | None,
     normalize: str | None,
     seed: int,
+    measure: str,
 ) -> DifficultyScorer:
     if scorer is None:
-        return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
-    if (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
-        raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
+        return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+    require_default((n_clusters, cluster_range, normalize, seed, measure))
     if not isinstance(scorer, DifficultyScorer):
         return DifficultyScorer.from_pretrained(scorer)
     return copy(scorer)  # fitted here, the caller's own would be another one in a second call

@@ -20,7 +20,7 @@ WINDOW = 2048
 _SMALL, _LARGE = 64, 16_384  # rows of a part; powers of two, so that parts and windows begin together
 _BYTES = 256 * 2**20  # of a part in memory
 _SHARE = 256  # parts at least, of as many windows: actors then end at about one time
-_FOOTERS_AT_ONCE = 16
+FOOTERS_AT_ONCE = 16
 _CREDENTIALS = (
     "If the store wants credentials, give them as its own tools take them: AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, `hf auth login`, and so on."
@@ -111,7 +111,7 @@ class ParquetInput:
         if len(set(files)) < len(files):
             twice = sorted({file for file in files if files.count(file) > 1})
             raise ValueError(f"{twice[0]} is named twice: its rows would be scored twice.")
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
             footers = list(pool.map(_footer, files))
         for footer in footers[1:]:
             _require_same(footers[0], footer)

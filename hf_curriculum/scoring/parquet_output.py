@@ -15,16 +15,15 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from hf_curriculum.data import write_sorted
+from hf_curriculum.data import DIFFICULTY, write_sorted
 from hf_curriculum.files import appears_whole
-from hf_curriculum.scoring.parquet_input import store_explained
+from hf_curriculum.scoring.parquet_input import FOOTERS_AT_ONCE, store_explained
 from hf_curriculum.scoring.scorer import DifficultyScorer
 
 SCORER = "scorer"
 _JOB = ".job"  # hidden, as readers of folders skip what begins with a dot
 _ARGUMENTS = f"{_JOB}/arguments.json"
 _VECTORS = f"{_JOB}/vectors"
-_FOOTERS_AT_ONCE = 16
 
 
 class ParquetOutput:
@@ -137,15 +136,16 @@ class ParquetOutput:
             write_sorted(table, file)
 
     def count(self) -> tuple[int, int]:
-        """Rows of all finished parts, and those of them that are null in the last column; from the footers."""
+        """Rows of all finished parts, and those of them without a difficulty; from the footers."""
 
         def of(number: int) -> tuple[int, int]:
             with self._fs.open(self._path(self._name(number)), "rb") as file:
                 metadata = pq.read_metadata(file)
-            last = [metadata.row_group(i).column(metadata.num_columns - 1) for i in range(metadata.num_row_groups)]
-            return metadata.num_rows, sum(column.statistics.null_count for column in last)
+            place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(DIFFICULTY)
+            difficulties = [metadata.row_group(i).column(place) for i in range(metadata.num_row_groups)]
+            return metadata.num_rows, sum(column.statistics.null_count for column in difficulties)
 
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
             counts = list(pool.map(of, range(self.parts)))
         return sum(rows for rows, _ in counts), sum(nulls for _, nulls in counts)
 

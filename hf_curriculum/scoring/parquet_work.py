@@ -12,9 +12,10 @@ import torch
 from datasets import Dataset, Features, Value
 from numpy.typing import NDArray
 
-from hf_curriculum.data import EMBEDDING, read_embeddings, read_labels, score_features
+from hf_curriculum.data import EMBEDDING, SUGGESTED_LABEL, read_embeddings, read_labels, score_features
 from hf_curriculum.embedding import Embedder
 from hf_curriculum.scoring.difficulty import Ranges
+from hf_curriculum.scoring.margin import margin_ranges
 from hf_curriculum.scoring.parquet_input import WINDOW, Part, read_part
 from hf_curriculum.scoring.parquet_output import ParquetOutput
 from hf_curriculum.scoring.points import Points
@@ -137,9 +138,10 @@ class CountClasses:
         """Number of the part, and its rows by class.
 
         Raises:
-            ValueError: If labels are neither integers nor strings, or null in a row.
+            ValueError: If labels are neither integers nor strings.
         """
-        classes, counts = np.unique(_labels_of(part, self.schema, self.column), return_counts=True)
+        labels = _labels_of(part, self.schema, self.column)
+        classes, counts = np.unique(np.ma.compressed(labels), return_counts=True)
         return part.number, dict(zip(classes.tolist(), counts.tolist(), strict=True))
 
 
@@ -168,14 +170,15 @@ class Draw:
         rng = np.random.default_rng([self.seed, _SEED, part.number])
         drawn = []
         for label, size in classes.items():
-            rows = np.arange(len(table)) if labels is None else np.flatnonzero(labels == label)
+            rows = np.arange(len(table)) if labels is None else np.flatnonzero(np.ma.filled(labels == label, False))
             drawn.append(rng.choice(rows, size, replace=False, shuffle=False))
         chosen = np.sort(np.concatenate(drawn))
         chosen = chosen[has_vector[chosen]]
+        classes_of = None if labels is None else np.ma.getdata(labels)[chosen]
         if not chosen.size:
-            return part.number, np.empty((0, 0), np.float32), None if labels is None else labels[chosen]
+            return part.number, np.empty((0, 0), np.float32), classes_of
         blocks, _ = read_embeddings(Dataset(table.take(chosen)), EMBEDDING)
-        return part.number, np.concatenate(blocks), None if labels is None else labels[chosen]
+        return part.number, np.concatenate(blocks), classes_of
 
 
 @dataclass(frozen=True)
@@ -194,18 +197,17 @@ class Measure:
     output: ParquetOutput
     scorer: DifficultyScorer
 
-    def __call__(self, part: Part) -> list[Ranges]:
-        """Ranges for each clustering of the scorer."""
-        points, has_vector = _vectors_of(self.output.read_vectors(part.number))
+    def __call__(self, part: Part) -> list[Ranges] | None:
+        """Ranges for each clustering of the scorer; ``None`` for a part without a row that can be scored."""
+        labels = None if self.column is None else _labels_of(part, self.schema, self.column)
+        points, classes, _ = _scorable(self.output.read_vectors(part.number), labels)
         if points is None:
-            return [Ranges.of(np.empty(0, np.float32), np.empty(0, np.int32), len(p.centroids)) for p in self._all]
-        labels = None if self.column is None else _labels_of(part, self.schema, self.column)[has_vector]
+            return None
         points = points.inside(self.scorer.space_)
-        return [prototypes.ranges(points, labels) for prototypes in self._all]
-
-    @property
-    def _all(self) -> Any:
-        return self.scorer.prototypes_
+        if self.scorer.measure == "margin":
+            assert classes is not None
+            return [margin_ranges(prototypes, points, classes) for prototypes in self.scorer.prototypes_]
+        return [prototypes.ranges(points, classes) for prototypes in self.scorer.prototypes_]
 
 
 @dataclass(frozen=True)
@@ -238,45 +240,51 @@ class Score:
             return part.number
         vectors = self.output.read_vectors(part.number)
         rows = read_part(part, self.schema)
-        points, has_vector = _vectors_of(vectors)
-        labels = None if self.column is None else _rows_labels(rows, self.column, part.first)[has_vector]
+        labels = None if self.column is None else _rows_labels(rows, self.column)
+        points, classes, present = _scorable(vectors, labels)
         if points is None:
             none = np.empty(0, np.float32)
-            scores = Scores(cluster=none.astype(np.int32), distance=none, difficulty=none, outside=0)
+            scores = Scores(none.astype(np.int32), none, none, 0, classes if self.scorer.measure == "margin" else None)
         else:
-            scores = self.scorer.score(points, labels)
+            scores = self.scorer.score(points, classes)
         columns: dict[str, Any] = {}
         features: dict[str, Any] = {}
         if self.numbered:
             columns[ROW], features[ROW] = pa.array(np.arange(part.first, part.first + len(part))), Value("int64")
         if self.keep_embeddings:
             columns[EMBEDDING], features[EMBEDDING] = vectors[EMBEDDING], self.encoder
-        columns |= score_columns(scores, has_vector)
+        columns |= score_columns(scores, present)
         features |= score_features(self.scorer.record(self.record, self.column))
+        if scores.suggested_label is not None:
+            features[SUGGESTED_LABEL] = Features.from_arrow_schema(self.schema)[self.column]
         self.output.write(part.number, _appended(rows, columns, Features(features)))
         return part.number
 
 
 def _labels_of(part: Part, schema: pa.Schema, column: str) -> NDArray[Any]:
-    """The class of each row of a part."""
-    return _rows_labels(read_part(part, schema, [column]), column, part.first)
+    """The class of each row of a part, masked where it is null."""
+    return _rows_labels(read_part(part, schema, [column]), column)
 
 
-def _rows_labels(rows: pa.Table, column: str, first: int) -> NDArray[Any]:
-    """The class of each of some rows, of which the first has this number."""
-    null = rows[column].is_null().to_numpy()
-    if null.any():
-        raise ValueError(f"Label column {column!r} is null in row {first + int(np.argmax(null))}.")
+def _rows_labels(rows: pa.Table, column: str) -> NDArray[Any]:
+    if rows[column].null_count == len(rows):  # as it may be in a part, though not in all
+        return np.ma.masked_array(np.zeros(len(rows), int), mask=True)
     return read_labels(Dataset(rows.select([column])), column)
 
 
-def _vectors_of(table: pa.Table) -> tuple[Points | None, NDArray[np.bool_]]:
-    """The vectors of a part, on the CPU, where they are the same on each machine; and which rows have one."""
-    has_vector = table[EMBEDDING].is_valid().to_numpy()
-    if not has_vector.any():
-        return None, has_vector
-    blocks, _ = read_embeddings(Dataset(table), EMBEDDING)
-    return replace(Points.of(blocks), device=torch.device("cpu")), has_vector
+def _scorable(
+    vectors: pa.Table, labels: NDArray[Any] | None
+) -> tuple[Points | None, NDArray[Any] | None, NDArray[np.bool_]]:
+    """The rows of a part that have a vector and, of classes, one; their classes; and which rows they are."""
+    present = vectors[EMBEDDING].is_valid().to_numpy()
+    if labels is not None:
+        present = present & ~np.ma.getmaskarray(labels)
+        labels = np.ma.getdata(labels)[present]
+    if not present.any():
+        return None, labels, present
+    blocks, _ = read_embeddings(Dataset(vectors if present.all() else vectors.filter(pa.array(present))), EMBEDDING)
+    # On the CPU, where distances are the same on each machine.
+    return replace(Points.of(blocks), device=torch.device("cpu")), labels, present
 
 
 def _appended(rows: pa.Table, columns: Mapping[str, Any], features: Features) -> pa.Table:

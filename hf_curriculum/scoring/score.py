@@ -32,9 +32,10 @@ from hf_curriculum.data import (
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
 from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_draws, first_of_equals
+from hf_curriculum.scoring.inputs import require_classes, require_seen
 from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_classes, require_seen
+from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
 
 logger = logging.getLogger(__name__)
 _MANY = 0.05  # of the first draws
@@ -111,10 +112,8 @@ def add_difficulty(
             f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
             "DifficultyScorer.from_pretrained(folder_or_repo_id)."
         )
-    elif (n_clusters, cluster_range, normalize, seed, measure) != (None, None, "minmax", 42, "distance"):
-        raise TypeError(
-            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
-        )
+    else:
+        require_default((n_clusters, cluster_range, normalize, seed, measure))
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
@@ -134,9 +133,10 @@ def add_difficulty(
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
         check_encoder(scorer.trained_on_, encoder)
+        scores = {}
     else:
-        scorer.fit(rows[reference].points, rows[reference].labels, encoder)
-    scores = {name: scorer.score(of.points, of.labels) for name, of in rows.items()}
+        scores = {reference: scorer.fit_score(rows[reference].points, rows[reference].labels, encoder)}
+    scores |= {name: scorer.score(of.points, of.labels) for name, of in rows.items() if name not in scores}
     record = scorer.record(encoder, label_column) | {
         "duplicates": duplicates,
         "copies": _count_copies(is_copy, None if duplicates == "first" else scores[reference].difficulty, reference),
@@ -265,6 +265,21 @@ def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: boo
         require_own(split, written)
         if embed:
             require_own(split, [embedding_column], ", or pass another embedding_column")
+
+
+def require_default(options: tuple[Any, ...]) -> None:
+    """Raise unless options that a scorer brings are left alone beside one.
+
+    Args:
+        options: ``n_clusters``, ``cluster_range``, ``normalize``, ``seed`` and ``measure``.
+
+    Raises:
+        TypeError: If one is not its default.
+    """
+    if options != (None, None, "minmax", 42, "distance"):
+        raise TypeError(
+            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
+        )
 
 
 def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,18 +20,18 @@ from hf_curriculum.data import (
     SUGGESTED_LABEL,
     difficulty_quantiles,
     require_count,
-    require_finite,
     score_features,
     suggesting,
     without_folders,
 )
-from hf_curriculum.scoring.choice import choose_k, find_k
+from hf_curriculum.scoring.choice import number_of_clusters, why_of_all
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
+from hf_curriculum.scoring.inputs import as_labels, as_points, require_classes, require_seen
 from hf_curriculum.scoring.kmeans import kmeans
 from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
-from hf_curriculum.scoring.prototypes import Prototypes
+from hf_curriculum.scoring.prototypes import Nearest, Prototypes
 from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
@@ -194,12 +194,47 @@ class DifficultyScorer(Shareable):
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
                 match them.
         """
-        points = _as_points(embeddings)
+        points = as_points(embeddings)
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        self._fit(points, labels, trained_on, some)
+        return self
+
+    def fit_score(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """Fit, and score the same rows: as :meth:`fit` and :meth:`score`, but cheaper.
+
+        Args:
+            embeddings: As of :meth:`fit`.
+            labels: As there.
+            trained_on: As there.
+
+        Returns:
+            What :meth:`score` gives. The nearest prototype of each row, found to fit, is not looked for again, unless
+            clusters were too small for a prototype, or with ``measure="margin"``.
+
+        Raises:
+            ValueError: As of :meth:`fit`.
+        """
+        return self._fit(as_points(embeddings), labels, trained_on, slice(None))
+
+    def _fit(
+        self,
+        points: Points,
+        labels: ArrayLike | None,
+        trained_on: Mapping[str, Any] | None,
+        rows: NDArray[np.int64] | slice,
+    ) -> Scores:
+        """Learn from all points, and score some of them."""
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
+        points = points.held()
         self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
-        classes = None if labels is None else _as_labels(labels, len(points))
+        classes = None if labels is None else as_labels(labels, len(points))
         if self.measure == "margin":
             require_classes(classes)
         curves: list[dict[int, float]] = []
@@ -211,24 +246,29 @@ class DifficultyScorer(Shareable):
             reasons.append(reason)
             return centroids
 
+        def fitted() -> Iterator[tuple[Prototypes, Nearest | None]]:
+            for _ in range(self.repeats):
+                one, found = Prototypes.fit(points, classes, find, self.normalize)
+                prototypes.append(one)
+                yield one, None if found is None else (found[0][rows], found[1][rows])
+
         prototypes: list[Prototypes] = []
+        known: Iterable[tuple[Prototypes, Nearest | None]] = fitted()
         if self.measure == "margin":
             assert classes is not None
-            found, self.space_ = fit_margin(points, classes, find, self.normalize)
-            prototypes.append(found)
-        else:
-            for _ in range(self.repeats):
-                prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+            one, self.space_ = fit_margin(points, classes, find, self.normalize)
+            prototypes.append(one)
+            points, known = points.inside(self.space_), [(one, None)]
+        scores = self._scores(points.select(rows), None if classes is None else classes[rows], known)
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
-        self.chosen_by_: str | None = _reason(reasons)
+        self.chosen_by_: str | None = why_of_all(reasons)
         logger.info("%d clusters: %s. Difficulty is by measure=%r.", self.n_clusters_, self.chosen_by_, self.measure)
-        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
-        sample = self._scores(points.select(some), None if classes is None else classes[some])
-        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
+        some = np.unique(np.linspace(0, len(scores.difficulty) - 1, _SAMPLE).astype(np.int64))
+        self.quantiles_: list[float] | None = difficulty_quantiles(scores.difficulty[some])
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
-        return self
+        return scores
 
     def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
         """Score rows against the fitted prototypes.
@@ -245,17 +285,25 @@ class DifficultyScorer(Shareable):
             ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
         """
         self._require_fitted()
-        points = _as_points(embeddings)
+        points = as_points(embeddings)
         if points.dim != self.centroids_.shape[1]:
             raise ValueError(
                 f"The scorer was fitted on {self.centroids_.shape[1]} dimensions, got embeddings of {points.dim}."
             )
-        classes = None if labels is None else _as_labels(labels, len(points))
+        classes = None if labels is None else as_labels(labels, len(points))
         self.check_labels(classes)
-        return self._scores(points.inside(self.space_), classes)
+        known = ((prototypes, None) for prototypes in self.prototypes_)
+        return self._scores(points.inside(self.space_), classes, known)
 
-    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
-        first, *others = self.prototypes_
+    def _scores(
+        self,
+        points: Points,
+        classes: NDArray[Any] | None,
+        prototypes: Iterable[tuple[Prototypes, Nearest | None]],
+    ) -> Scores:
+        """Scores by each of the prototypes, and what is known of the nearest of these."""
+        parts = iter(prototypes)
+        first, found = next(parts)
         suggested: NDArray[Any] | None = None
         margin: NDArray[np.float32] | None = None
         if self.measure == "margin":
@@ -265,12 +313,12 @@ class DifficultyScorer(Shareable):
             difficulty, beyond = first.place(margin, cluster)
             suggested = first.labels[np.where(margin > 0.5, stands.other, cluster)]
         else:
-            cluster, distance, difficulty, beyond = first.score(points, classes)
+            cluster, distance, difficulty, beyond = first.score(points, classes, found)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        for prototypes in others:
-            difficulty += prototypes.score(points, classes)[2]
-        difficulty /= np.float32(len(self.prototypes_))
+        for other, found in parts:
+            difficulty += other.score(points, classes, found)[2]
+        difficulty /= np.float32(self.repeats)
         if self.measure == "distance":
             distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
         return Scores(cluster, distance, difficulty, beyond, suggested, margin)
@@ -286,7 +334,7 @@ class DifficultyScorer(Shareable):
             distance = distance * unit
             difficulty = difficulty * unit if self.normalize is None else difficulty
         if not np.isfinite(distance).all():
-            row = points.numbers[np.argmax(~np.isfinite(distance))]
+            row = points.number(int(np.argmax(~np.isfinite(distance))))
             raise ValueError(
                 f"The distance of row {row} of {points.name} is more than float32 can "
                 "hold. Scale the embeddings down, or pass standardize=True."
@@ -317,7 +365,7 @@ class DifficultyScorer(Shareable):
         columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in names}
         if embedded:
             # On the CPU: in a process that `map` has forked, a GPU cannot be used.
-            points = replace(_as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
+            points = replace(as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
             scores = self.score(points, None if labels is None else [labels[i] for i in embedded])
             for name, column in columns.items():
                 for i, value in zip(embedded, getattr(scores, name), strict=True):
@@ -432,60 +480,12 @@ class DifficultyScorer(Shareable):
         """At most so many centroids, the index of each number that was tried, and where the number comes from."""
         if self.clusterer is not None:
             return _centers_of(self.clusterer, points, most, seed), {}, "clusterer"
-        k, curve, reason = self._choose(points, seed)
-        return kmeans(points, min(k, most), seed), curve, reason
-
-    def _choose(self, points: Points, seed: int) -> tuple[int, dict[int, float], str]:
-        n = len(points)
         if self.n_clusters is not None:
-            return self.n_clusters, {}, "given"
-        if self.cluster_range is not None:
-            low, high = self.cluster_range
-            # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
-            candidates = list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
-            k, curve = choose_k(points, candidates, seed) if n > 2 else (1, {})
-            return k, curve, f"lowest Davies-Bouldin index, {low} to {high}"
-        if self.measure == "margin" or n <= 2:
-            return 1, {}, "one prototype a class" if self.measure == "margin" else "two rows or fewer are one cluster"
-        return find_k(points, seed)
-
-
-def _reason(reasons: list[str]) -> str:
-    """Where the numbers of clusters of all classes come from."""
-    counts = {reason: reasons.count(reason) for reason in reasons}
-    if len(counts) == 1:
-        return reasons[0]
-    return "; ".join(f"in {count} of {len(reasons)} clusterings: {reason}" for reason, count in counts.items())
-
-
-def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
-    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on.
-
-    Args:
-        labels: Classes of rows, any shape.
-        fitted: Classes of prototypes, any shape.
-
-    Raises:
-        ValueError: If one is not; up to five are named.
-    """
-    unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
-    if unseen:
-        raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
-
-
-def require_classes(labels: NDArray[Any] | None) -> None:
-    """Raise a ``ValueError`` unless there are labels, of two or more classes.
-
-    Raises:
-        ValueError: If there are not.
-    """
-    if labels is None:
-        raise ValueError('measure="margin" compares the classes of rows: pass labels (label_column="label").')
-    if len(found := np.unique(labels)) < 2:
-        raise ValueError(
-            f'measure="margin" compares classes, but all {labels.size} rows are of class {found.tolist()[0]!r}. '
-            'Use measure="distance".'
-        )
+            return kmeans(points, min(self.n_clusters, most), seed), {}, "given"
+        if self.measure == "margin" and self.cluster_range is None:
+            return kmeans(points, 1, seed), {}, "one prototype a class"
+        k, curve, reason = number_of_clusters(points, self.cluster_range, seed)
+        return kmeans(points, min(k, most), seed), curve, reason
 
 
 def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
@@ -499,26 +499,6 @@ def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.T
     return torch.from_numpy(np.asarray(centers, np.float32))
 
 
-def _as_points(embeddings: ArrayLike | Points) -> Points:
-    if isinstance(embeddings, Points):
-        return embeddings
-    if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
-        embeddings = embeddings.float()
-    if hasattr(embeddings, "column_names"):
-        raise TypeError('embeddings must be a matrix, got a dataset: pass its column, dataset["embedding"][:].')
-    try:
-        matrix = np.asarray(embeddings)
-        matrix = matrix.astype(np.float32) if matrix.dtype.kind in "OUS" else matrix
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"embeddings must be a matrix of numbers, shape (N, dim): {error}.") from error
-    if matrix.dtype not in (np.float16, np.float32, np.float64):
-        matrix = matrix.astype(np.float32)
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
-    require_finite(matrix, "embeddings")
-    return Points.of([matrix])
-
-
 def _is_range(value: object) -> bool:
     """Two integers, of which the first is 2 or more and the second no less."""
     return (
@@ -527,13 +507,3 @@ def _is_range(value: object) -> bool:
         and all(isinstance(k, int | np.integer) for k in value)
         and 2 <= value[0] <= value[1]
     )
-
-
-def _as_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
-    array = np.asarray(labels)
-    if array.shape != (n,):
-        raise ValueError(f"labels must be one a row, shape ({n},), got shape {array.shape}.")
-    missing = np.flatnonzero([label is None for label in array] if array.dtype == object else array != array)
-    if missing.size:
-        raise ValueError(f"The label of row {missing[0]} is missing ({missing.size} such rows): leave these rows out.")
-    return array

@@ -232,6 +232,7 @@ class StreamTraining:
 
     def _check_passes(self, states: dict[str, dict[str, Any]]) -> None:
         """Say if a reader has begun again that has fewer rows than another one, which has not."""
+        states = {number: state for number, state in states.items() if "began" in state}  # older checkpoints have none
         if self._told_passes or not states:
             return
         passes = {number: state["pass"] for number, state in states.items()}

@@ -120,6 +120,7 @@ def _page(
         "sizes": [[summary.cluster, summary.ranked.size, summary.mean_difficulty] for summary in clusters],
         "clusters": [_extremes(summary) for summary in clusters[:_CLUSTERS]],
         "curve": _curve(record),
+        "n_clusters": record.get("n_clusters"),
         "map": _map(dataset, embedding_column, record) if embedding_column in dataset.column_names else None,
     }
     shown = shown_column(dataset, input_column, column)

@@ -11,7 +11,7 @@ from launching import environment
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "stream.py"
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_the_benchmark_of_streams_runs():
     command = [sys.executable, str(BENCHMARK), "--rows", "4000", "--pictures", "800", "--resume", "5"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200, check=False)

@@ -709,6 +709,7 @@ def test_weights_of_the_reference_code_are_a_difficulty_column():
 # sharing.md
 
 
+@pytest.mark.slow
 def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
     names = """
 from tiny import OneWeight, options, watch

@@ -26,7 +26,7 @@ from hf_curriculum import Embedder, add_difficulty, add_embeddings, provenance
 from hf_curriculum.embedding import embedder as module
 from hf_curriculum.processes import this_process
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 class Counts(torch.nn.Module):
@@ -305,7 +305,7 @@ def test_two_processes_after_this_one_has_computed_with_threads(sentences, tiny_
     np.testing.assert_allclose(vectors_of(again), vectors_of(first), rtol=0, atol=2e-6)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_spawned_process_loads_the_weights_itself(sentences, tiny_bert):
     embedder = Embedder(tiny_bert, pooling="max")
     expected = embedder({"text": sentences["text"][:5]})["embedding"]
@@ -372,7 +372,7 @@ def test_modules_hash_by_their_weights(sentences):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_another_interpreter_hashes_alike(tiny_bert):
     script = (
         "from datasets.fingerprint import Hasher\nfrom hf_curriculum import Embedder\n"
@@ -392,7 +392,7 @@ def device_in_a_child(device, rank, results):
         results.put(str(error))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_processes_that_would_share_an_accelerator_are_told_what_to_do():
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

@@ -25,7 +25,7 @@ from hf_curriculum.encoders import digest
 from hf_curriculum.encoders.identity import tokenizer_parts
 from hf_curriculum.encoders.resolve import Options, load_encoder
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 def keys(cache):

@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hf_curriculum import CurriculumConfig, DifficultyScorer, add_difficulty, curriculum_weights, provenance
+from hf_curriculum.scoring import prototypes
 from hf_curriculum.scoring.duplicates import first_draws, first_of_equals
 from hf_curriculum.scoring.points import Points
 
@@ -124,3 +125,12 @@ def test_copies_of_a_split_are_those_inside_it_and_all_splits_say_the_same():
 def test_another_word_for_duplicates_is_refused():
     with pytest.raises(ValueError, match=r"duplicates must be one of \['keep', 'first'\], got 'drop'"):
         add_difficulty(Dataset.from_dict({"embedding": rows(9)}), duplicates="drop")
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "first"])
+def test_the_rows_of_the_fit_are_assigned_once(duplicates, monkeypatch):
+    calls, original = [], prototypes.assign
+    monkeypatch.setattr(prototypes, "assign", lambda *args: calls.append(len(args[0])) or original(*args))
+    matrix, same = with_copies()
+    add_difficulty(Dataset.from_dict({"embedding": matrix}), n_clusters=4, duplicates=duplicates)
+    assert calls == [1000 if duplicates == "keep" else 1000 - same.size + 1]

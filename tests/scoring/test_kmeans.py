@@ -182,6 +182,31 @@ def test_kmeans_leaves_the_rows_and_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("n, k", [(1, 1), (500, 40), (3000, 7)])
+def test_segments_are_the_numbers_and_sums_of_the_rows_of_each_cluster(n, k):
+    rng = np.random.default_rng(0)
+    rows, cluster = (
+        torch.from_numpy(rng.normal(size=(n, 5)).astype(np.float32)),
+        torch.from_numpy(rng.integers(k, size=n)),
+    )
+    counts, sums = clusters.segments(rows, cluster, k + 2)  # the last two have no rows
+    assert torch.equal(counts, torch.bincount(cluster, minlength=k + 2))
+    torch.testing.assert_close(sums, torch.zeros(k + 2, 5).index_add_(0, cluster, rows), rtol=1e-4, atol=1e-4)
+    assert torch.equal(sums[k:], torch.zeros(2, 5))
+
+
+def test_points_that_are_held_give_the_same_bits():
+    rows = np.random.default_rng(0).normal(2, 3, size=(9000, 6)).astype(np.float32)
+    points = Points.of([rows[:5000], rows[5000:]])
+    points = points.inside(fit_space(points, standardize=True, unit=True))
+    held = points.held()
+    assert held.copied is not None
+    centroids = clusters.kmeans(points, 30, 0)
+    assert torch.equal(clusters.kmeans(held, 30, 0), centroids)
+    for found, expected in zip(clusters.assign(held, centroids), clusters.assign(points, centroids), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 # --- assign -------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +304,7 @@ def lumps(planted, dim, spread, equal, rows=6000):
     return points.inside(fit_space(points, standardize=True, unit=True))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("dim, spread", [(8, 0.1), (8, 0.3), (32, 0.5), (384, 0.4)])
 @pytest.mark.parametrize("planted", [3, 6, 24, 120, 300])

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from hf_curriculum import DifficultyScorer, add_difficulty, provenance
+from hf_curriculum.data import difficulty_quantiles
 from hf_curriculum.scoring.margin import looks_wrong
 
 
@@ -115,6 +116,15 @@ def test_it_is_a_function_of_a_row(digits, scorer):
     half = scorer({"embedding": [matrix[0], matrix[1], None], "label": [labels[0], None, 0]}, label_column="label")
     assert [value is None for value in half["difficulty"]] == [False, True, True]
     assert half["suggested_label"] == [whole.suggested_label[0], None, None]
+
+
+def test_to_fit_and_score_at_once_gives_the_same_bits_and_quantiles_are_those_of_the_difficulty(digits, scorer):
+    matrix, labels, _ = digits
+    together = DifficultyScorer(measure="margin")
+    found, expected = together.fit_score(matrix, labels), scorer.score(matrix, labels)
+    for name in ("cluster", "distance", "difficulty", "outside", "suggested_label", "margin"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert together.quantiles_ == scorer.quantiles_ == difficulty_quantiles(expected.difficulty)
 
 
 def test_a_class_of_one_row_is_hard():
@@ -228,3 +238,12 @@ def test_add_difficulty_refuses_bad_input_before_it_embeds(digits, scorer):
         add_difficulty(dataset, never, scorer=scorer)
     with pytest.raises(ValueError, match="fitted with labels"):
         scorer.score(matrix)
+
+
+def test_quantiles_are_those_of_the_difficulties_in_the_space_of_the_margin():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    embeddings = rng.normal(size=(400, 6)) * [1, 1, 1, 1, 9, 9] + 3 * np.eye(6)[labels]
+    scorer = DifficultyScorer(measure="margin").fit(embeddings, labels)
+    found = scorer.score(embeddings, labels).difficulty
+    np.testing.assert_array_equal(scorer.quantiles_, difficulty_quantiles(found))

@@ -39,11 +39,17 @@ WORDS = ["red", "green", "blue", "cat", "dog", "bird", "small", "large", "abacus
 
 
 def write_texts(folder, sizes, seed=0):
-    """Files of short texts, of which the number of the row is a column; the rows as a dataset."""
+    """Files of short texts, of which the number of the row is a column; the rows as a dataset.
+
+    Of column ``some`` no row of the second file has a class, and of the others three in four.
+    """
     rng = random.Random(seed)
     texts = [" ".join(rng.choices(WORDS, k=1 + i % 9)) for i in range(sum(sizes))]
     label, share = [i % 3 for i in range(len(texts))], [i / len(texts) for i in range(len(texts))]
-    rows = Dataset.from_dict({"text": texts, "label": label, "share": share, "key": range(len(texts))})
+    second = range(sizes[0], sum(sizes[:2]))
+    some = [None if i % 4 == 0 or i in second else int(len(text) > 20) for i, text in enumerate(texts)]
+    columns = {"text": texts, "label": label, "some": some, "share": share, "key": range(len(texts))}
+    rows = Dataset.from_dict(columns)
     folder.mkdir(parents=True)
     first = 0
     for i, size in enumerate(sizes):
@@ -128,9 +134,10 @@ def test_an_output_that_is_something_else_is_refused(tmp_path, texts):
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine"
 
 
-def without_copies(scored):
-    """The record of one machine, but for rows that equal an earlier one: nobody sees all files at once."""
-    return {name: value for name, value in provenance(scored).items() if name not in ("copies", "duplicates")}
+def without_comparison(scored):
+    """The record of one machine, but for what it counts by looking at all rows at once."""
+    counted = ("copies", "duplicates", "doubtful_labels")
+    return {name: value for name, value in provenance(scored).items() if name not in counted}
 
 
 @pytest.mark.slow
@@ -139,8 +146,10 @@ def without_copies(scored):
     [
         {"n_clusters": 4, "label_column": "label", "concurrency": 2},
         {"scorer": DifficultyScorer(5, normalize="rank", repeats=2)},
+        {"label_column": "some", "measure": "margin"},
+        {"label_column": "some", "n_clusters": 3, "concurrency": 2},
     ],
-    ids=["labels", "rank"],
+    ids=["labels", "rank", "margin", "labels of some"],
 )
 def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, options):
     folder, rows = texts
@@ -149,11 +158,13 @@ def test_the_numbers_are_those_of_one_machine(running, tmp_path, texts, options)
     scored = read(tmp_path / "out")
     again = {"model_id": count_letters, "input_column": "text", "label_column": options.get("label_column")}
     reference = add_difficulty(rows, scorer=scorer, **again)
-    assert_same(scored, reference, ["text", "label", "key", *SCORES])
+    assert_same(scored, reference, reference.column_names)
     assert scored["row"][:] == list(range(5000))
-    assert provenance(scored) == without_copies(reference)
+    assert provenance(scored) == without_comparison(reference)
     assert provenance(scored, "embedding") == provenance(reference, "embedding")
-    known, of_all = (np.array(some) for some in (scorer.quantiles_, difficulty_quantiles(reference["difficulty"][:])))
+    difficulties = [value for value in reference["difficulty"] if value is not None]
+    assert (len(difficulties) == 5000) == (options.get("label_column") != "some")
+    known, of_all = np.array(scorer.quantiles_), np.array(difficulty_quantiles(difficulties))
     assert np.abs(known - of_all)[16:-16].max() < 0.1 * of_all[-1]
     types = reference.features.arrow_schema.remove_metadata()
     assert [scored.features.arrow_schema.field(name) for name in types.names] == list(types)
@@ -209,7 +220,7 @@ def test_media_stay_as_they_are_and_files_are_sorted(running, tmp_path, digits):
     written = pq.read_table(file)["difficulty"].to_pylist()
     assert written == sorted(written)
     loaded = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert loaded.features["image"] == digits.features["image"] and provenance(loaded) == without_copies(reference)
+    assert loaded.features["image"] == digits.features["image"] and provenance(loaded) == without_comparison(reference)
     stream = load_dataset("parquet", data_files=str(tmp_path / "out/*.parquet"), split="train", streaming=True)
     assert next(iter(stream))["image"].size == (8, 8)
 
@@ -270,7 +281,7 @@ def test_other_arguments_on_the_same_output_are_refused(running, tmp_path, texts
         folder, tmp_path / "out", count_letters, **given
     )  # a call that came to nothing binds nobody
     scored = read(tmp_path / "out", "key")
-    assert scored.column_names == ["text", "label", "share", "key", "cluster", "distance", "difficulty"]
+    assert scored.column_names == ["text", "label", "some", "share", "key", "cluster", "distance", "difficulty"]
     assert provenance(scored)["embedding"]["model_id"] == "count_letters"
     assert_same(scored, add_difficulty(rows, count_letters, input_column="text", n_clusters=5), SCORES[1:])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")}

@@ -16,7 +16,10 @@ from sklearn.metrics import (
 )
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
-from hf_curriculum.scoring.scorer import DifficultyScorer, require_seen
+from hf_curriculum.scoring import prototypes
+from hf_curriculum.scoring.inputs import require_seen
+from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.scorer import DifficultyScorer
 
 NAN, INF = float("nan"), float("inf")
 SEEDS = range(3)
@@ -555,3 +558,42 @@ def test_a_map_uses_no_gpu_since_it_may_run_in_a_forked_process(monkeypatch):
     assert scorer({"embedding": cloud().tolist()})["cluster"] == scorer({"embedding": cloud()})["cluster"]
     with pytest.raises(NotImplementedError, match="meta"):  # torch's own: elsewhere the device is used
         scorer.score(cloud())
+
+
+@pytest.mark.parametrize("repeats, normalize", [(1, "minmax"), (1, None), (3, "rank")])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("outliers", [0, 3])
+def test_to_fit_and_score_at_once_gives_the_same_bits(repeats, normalize, labelled, outliers):
+    rows, labels = make_blobs(300, 6, centers=4, random_state=0)
+    rows[:outliers] += 1e4  # in clusters of their own, without prototypes
+    labels = labels if labelled else None
+    options = {"n_clusters": 5, "repeats": repeats, "normalize": normalize}
+    options |= {"standardize": False, "l2_normalize": False}
+    together, apart = DifficultyScorer(**options), DifficultyScorer(**options)
+    found, expected = together.fit_score(rows, labels), apart.fit(rows, labels).score(rows, labels)
+    assert together.outliers_ >= outliers
+    for name in ("cluster", "distance", "difficulty", "outside"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert together.quantiles_ == apart.quantiles_
+    assert torch.equal(together.centroids_, apart.centroids_)
+
+
+def test_rows_that_were_assigned_to_fit_are_not_assigned_again(monkeypatch):
+    rows = make_blobs(3000, 6, centers=4, random_state=0)[0]
+    calls = []
+    original = prototypes.assign
+    monkeypatch.setattr(prototypes, "assign", lambda *args: calls.append(1) or original(*args))
+    DifficultyScorer(4).fit_score(rows)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_selection_is_fitted_and_scored_as_its_rows_alone(labelled):
+    rows, labels = make_blobs(3000, 6, centers=4, random_state=0)
+    chosen = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.7)
+    classes = labels[chosen] if labelled else None
+    selection = Points.of([rows[:1000], rows[1000:]]).select(chosen)
+    found = DifficultyScorer(3).fit_score(selection, classes)
+    expected = DifficultyScorer(3).fit(rows[chosen], classes).score(rows[chosen], classes)
+    for name in ("cluster", "distance", "difficulty"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -251,6 +251,7 @@ def test_pushing_the_same_again_commits_nothing(user, repo):
     assert repo.at("main") == before
 
 
+@pytest.mark.slow
 def test_where_a_marker_is_lost_no_word_is(user, repo):
     user.run("push_scored(texts, 'me/data')")
     repo.write("README.md", (readme(repo).replace(END, "") + "Mine\n").encode())
@@ -503,6 +504,7 @@ def test_what_is_no_scored_dataset_is_refused_before_anything_is_sent(server, us
     assert not [line for line in server.log if not line.startswith("GET /api/agent")]
 
 
+@pytest.mark.slow
 def test_splits_that_are_pushed_one_after_the_other_stay_both(user, repo):
     user.run(
         """

@@ -40,6 +40,8 @@ from hf_curriculum import CurriculumConfig, CurriculumTrainer
 from hf_curriculum.training.checkpoint import find_damage, newest_whole
 from hf_curriculum.training.weights import load_weights
 
+pytestmark = pytest.mark.costly
+
 
 def trainer_of(path, **settings):
     """A trainer of a small masked autoencoder, which saves and evaluates every other of six steps."""

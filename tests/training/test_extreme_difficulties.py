@@ -14,6 +14,8 @@ from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import curriculum_weights, effective_fraction, solve_temperature
 
+pytestmark = pytest.mark.costly
+
 RNG = np.random.default_rng(0)
 U = RNG.random(1500)
 DIFFICULTIES = {

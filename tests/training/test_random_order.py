@@ -48,6 +48,7 @@ def test_rows_are_drawn_from_the_softmax_over_random_ranks():
     )
 
 
+@pytest.mark.slow
 def test_seeds_draw_different_pools_and_all_rows_have_the_same_chance():
     counts = np.zeros(50)
     for seed in range(2000):

@@ -143,6 +143,7 @@ def test_resharding_does_not_part_a_file(folder):
     assert rows_of(curriculum(files(folder), constant(0.3)).reshard()) == rows
 
 
+@pytest.mark.slow
 def test_a_buffer_a_filter_and_an_interleaving_are_kept(folder):
     planned = expected_difficulty((0,), CurriculumConfig(initial_fraction=0.3))[0]
     for stream in (
@@ -204,6 +205,7 @@ def test_files_that_are_not_sorted_stay_in_their_order(tmp_path, order):
     assert max(rows) < 1000
 
 
+@pytest.mark.slow
 def test_over_the_hub_no_more_is_read(tmp_path, folder):
     with hub() as server, client(server, tmp_path) as user:
         server.repos["datasets/me/data"] = Repo()

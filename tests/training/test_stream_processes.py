@@ -61,7 +61,7 @@ def assert_is_a_curriculum(path, processes):
     assert max(late.values()) <= 2 and len(late) > 0.6 * sum(late.values())  # two passes, if readers begin again
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_three_shards_on_two_processes(tmp_path):
     errors = run_all([options_of({"shards": 3}, 2, tmp_path)], 2)
     assert_is_a_curriculum(tmp_path, 2)

@@ -97,6 +97,19 @@ def test_a_resumed_run_goes_on_exactly(tmp_path, whole, cut, ignore):
     assert trainer.state.epoch == 1 and trainer.state.log_history[-2]["epoch"] == 1
 
 
+def test_a_checkpoint_that_does_not_say_where_a_pass_began_resumes(tmp_path):
+    options = OPTIONS | {"dataloader_num_workers": 2}
+    train(tmp_path / "whole", **options | {"stop": 47})
+    train(tmp_path / "older", stop=46, **options)
+    file = tmp_path / "older" / "checkpoint-46" / "trainer_state.json"
+    state = json.loads(file.read_text())
+    for reader in state["stateful_callbacks"]["curriculum"]["readers"].values():
+        del reader["state"]["began"]
+    file.write_text(json.dumps(state))
+    train(tmp_path / "on", resume=str(file.parent), stop=47, **options)  # the second worker gives no row
+    assert stream(tmp_path / "on") == {46: stream(tmp_path / "whole")[46]}
+
+
 def test_a_run_that_is_resumed_twice_with_workers(tmp_path):
     options = OPTIONS | {"dataloader_num_workers": 2, "dataloader_persistent_workers": True}
     train(tmp_path / "whole", **options)

@@ -101,7 +101,7 @@ def assert_is_a_curriculum(steps, scored):
     assert np.bincount(passed).max() <= 2 and len(np.unique(passed)) > 0.6 * passed.size  # the ends of two passes
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_scored_dataset_goes_over_the_hub_to_a_training_on_its_stream(tmp_path):
     code = """
 import worker_training

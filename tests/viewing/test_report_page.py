@@ -13,6 +13,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
 
+pytestmark = pytest.mark.costly
+
 DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
 
@@ -47,6 +49,7 @@ def test_every_cluster_has_its_prototypes_and_its_hardest_rows(scored, tmp_path)
 def test_the_curve_and_the_record_are_those_of_the_scores(scored, tmp_path):
     html, page = write(scored, tmp_path)
     assert [k for k, _ in page["curve"]] == [4, 5, 6, 7]
+    assert str(page["n_clusters"]) == dict(page["record"])["n_clusters"]
     assert dict(page["record"])["model_id"] == "builtin/hog" and "quantiles" not in dict(page["record"])
     assert dict(page["record"])["n_clusters"] == str(len(page["sizes"]))
     assert "model id</th><td>builtin/hog</td>" in html
