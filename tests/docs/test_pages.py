@@ -296,6 +296,46 @@ def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm
     assert_stream(names, flat(first_words(seen)))
 
 
+def prompts(path, causal_lm, tokenizer, **settings):
+    """The reader's own things of a training on generated texts, and the prompts of which rewards were asked."""
+    trl = needs("trl")
+    causal_lm.save_pretrained(path / "model")
+    tokenizer.save_pretrained(path / "model")
+    settings = {"num_generations": 4, "max_completion_length": 2, "beta": 0.0} | settings
+    asked = []
+
+    def reward(prompts, completions, **columns):
+        asked.append([int(prompt) for prompt in prompts])
+        return [float(row < 50) for row in asked[-1]]
+
+    return {
+        "model": str(path / "model"),
+        "args": trl.GRPOConfig(**options(path, bf16=False, **settings)),
+        "scored": scored(prompt=[str(row) for row in range(ROWS)]),
+        "reward": reward,
+    }, asked
+
+
+def test_prompts_of_a_generation_batch_are_those_of_the_sampler(tmp_path, causal_lm, tokenizer):
+    names, asked = prompts(tmp_path, causal_lm, tokenizer, max_steps=12)
+    execute("trainers.md", "GRPOTrainer", names)
+    sampler = CurriculumSampler(names["scored"]["difficulty"][:], total_batch_size=2, total_steps=12, seed=7)
+    assert asked == [np.repeat(sampler.indices(step), 4).tolist() for step in range(12)]
+
+
+def test_difficulties_follow_the_rewards_of_prompts(tmp_path, causal_lm, tokenizer):
+    names, asked = prompts(tmp_path, causal_lm, tokenizer, max_steps=12)
+    execute("trainers.md", "GRPOTrainer", names)
+    (code,) = blocks("trainers.md", "Difficulty that learns")
+    asked.clear()
+    exec(code.replace("every=50", "every=3"), names)
+    names["trainer"].train()
+    seen = {row: float(row < 50) for row in flat(asked[:9])}
+    rates = np.full(ROWS, np.mean(list(seen.values())))
+    rates[list(seen)] = list(seen.values())
+    np.testing.assert_allclose(names["trainer"].curriculum_sampler.table(12), np.abs(rates - 0.5), atol=1e-6)
+
+
 def test_sentence_transformer_trainer_sees_the_rows_of_the_sampler(tmp_path, tiny_bert):
     import sentence_transformers as st
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
