@@ -135,7 +135,8 @@ def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None
         )
     if numbers:
         return (logits.squeeze(-1) - labels).float().square().reshape(len(labels), -1).mean(dim=1)
-    if type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+    names = {cls.__name__ for cls in type(model).__mro__}  # FSDP makes a subclass, and users do
+    if not names.isdisjoint(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
         logits, labels = logits[:, :-1], labels[:, 1:]
     labels = torch.where(labels < 0, -100, labels).reshape(len(labels), -1)
     sums = [  # row by row: a vocabulary is large

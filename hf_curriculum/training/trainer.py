@@ -303,7 +303,8 @@ class CurriculumMixin(Resumable):
             return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
         labels = inputs.get("labels")  # the next class may take them out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        self._learning.note_losses(self.accelerator.unwrap_model(model), outputs, labels)
+        whole = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        self._learning.note_losses(whole, outputs, labels)
         return (loss, outputs) if return_outputs else loss
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:

@@ -60,12 +60,16 @@ def test_losses_of_rows_are_those_that_the_model_averages():
     assert row_losses(model, {"logits": torch.zeros(2, 1)}, numbers).tolist() == [1, 4]
 
 
-def test_losses_of_rows_are_shifted_where_the_model_shifts_them():
+@pytest.mark.parametrize("subclass", [False, True])
+def test_losses_of_rows_are_shifted_where_the_model_shifts_them(subclass):
     from tiny import llama_config
     from transformers import LlamaForCausalLM
 
+    class MyModel(LlamaForCausalLM):
+        """As FSDP makes one, or a user."""
+
     torch.manual_seed(0)
-    model = LlamaForCausalLM(llama_config())
+    model = (MyModel if subclass else LlamaForCausalLM)(llama_config())
     ids = torch.randint(2, 50, (3, 6))
     for row in ids:
         outputs = model(input_ids=row[None], labels=row[None])
