@@ -4,6 +4,9 @@ BIN := .venv/bin
 VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_resume.py training/test_checkpoint.py \
 	training/test_training_processes.py encoders/test_families.py)
 
+TORCHVISION_TESTS := $(addprefix tests/,training/test_use_cases.py training/test_ultralytics.py \
+	curriculum_learning/test_reference_torchvision.py)
+
 .PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision docs notebooks quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
@@ -28,7 +31,7 @@ test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wa
 	PYTHONPATH=.venv/torchcodec $(BIN)/pytest -m 'slow or not slow' tests/embedding/test_decoded.py
 
 test-torchvision: .venv-torchvision/installed  ## detectors of torchvision and of Ultralytics; 6 GB of disk
-	NO_SKIPS=1 .venv-torchvision/bin/pytest -m 'slow or not slow' $(TORCHVISION_TESTS)
+	NO_SKIPS=1 .venv-torchvision/bin/pytest -m 'slow or not slow' -k 'R-CNN or yolo or quick_start' $(TORCHVISION_TESTS)
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build

@@ -85,7 +85,8 @@ def execute(file, heading, names):
     [(path.name, heading) for path in sorted(DOCS.glob("*.md")) for heading in sections(path.name)],
 )
 def test_every_section_with_code_has_a_test(file, heading):
-    assert f'"{file}", "{heading}"' in Path(__file__).read_text()
+    apart = Path(__file__).parents[1] / "training" / "test_ultralytics.py"  # in an environment of its own
+    assert f'"{file}", "{heading}"' in Path(__file__).read_text() + apart.read_text()
 
 
 def test_no_code_stands_before_the_first_heading():
