@@ -49,7 +49,7 @@ ROWS = [
     Row(
         "`SFTTrainer`",
         "streams; packs of one difficulty, by each strategy",
-        "TRL 0.20",
+        "TRL 1.16, tested with no other",
         "packs of a stream, or with rows that have no difficulty: such a pack has none",
         (
             "test_other_trainers.test_sft_trainer_draws_by_the_curriculum",
@@ -61,7 +61,7 @@ ROWS = [
     Row(
         "`DPOTrainer`, `RewardTrainer`",
         "a `Dataset`",
-        "TRL 0.20",
+        "TRL 1.16, tested with no other",
         "",
         (
             "test_other_trainers.test_dpo_trainer_draws_by_the_curriculum",
