@@ -4,7 +4,10 @@ BIN := .venv/bin
 VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_resume.py training/test_checkpoint.py \
 	training/test_training_processes.py encoders/test_families.py)
 
-.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec docs notebooks quality style
+TORCHVISION_TESTS := $(addprefix tests/,training/test_use_cases.py training/test_ultralytics.py \
+	curriculum_learning/test_reference_torchvision.py)
+
+.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision docs notebooks quality style
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
@@ -26,6 +29,9 @@ test-transformers4: .venv-transformers4/installed  ## trainer and encoders with 
 
 test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wants FFmpeg
 	PYTHONPATH=.venv/torchcodec $(BIN)/pytest -m 'slow or not slow' tests/embedding/test_decoded.py
+
+test-torchvision: .venv-torchvision/installed  ## detectors of torchvision and of Ultralytics; 6 GB of disk
+	NO_SKIPS=1 .venv-torchvision/bin/pytest -m 'slow or not slow' -k 'R-CNN or yolo or quick_start' $(TORCHVISION_TESTS)
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
@@ -55,4 +61,14 @@ style: .venv/installed  ## mend what can be mended
 # Beside the others: where it is installed, datasets reads audio folders by it, which the default tests do without.
 .venv/torchcodec: .venv/installed
 	$(BIN)/pip install --quiet --no-deps --target $@ torchcodec==0.13.0
+	touch $@
+
+# torch and torchvision must be a pair. Of Ultralytics (AGPL-3.0), which no other environment has, only what its trainer needs.
+.venv-torchvision/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-torchvision
+	grep -v '^torch==' constraints.txt > .venv-torchvision/constraints.txt
+	.venv-torchvision/bin/pip install --quiet -c .venv-torchvision/constraints.txt -e '.[all,test]' diffusers trl \
+		torch==2.14.1 torchvision==0.29.1 polars==2.1.0 py-cpuinfo==9.0.0
+	.venv-torchvision/bin/pip install --quiet --no-deps ultralytics==8.4.190 ultralytics-thop==2.2.3 \
+		opencv-python-headless==5.0.0.93
 	touch $@

@@ -14,6 +14,7 @@ from .training import CurriculumMixin as CurriculumMixin
 from .training import CurriculumSampler as CurriculumSampler
 from .training import CurriculumSeq2SeqTrainer as CurriculumSeq2SeqTrainer
 from .training import CurriculumTrainer as CurriculumTrainer
+from .training import LearnedDifficulty as LearnedDifficulty
 from .training import curriculum_stream as curriculum_stream
 from .training import curriculum_weights as curriculum_weights
 from .training import effective_fraction as effective_fraction

@@ -136,6 +136,8 @@ def _open(path: Path) -> None:
                 raise BadZipFile(f"its part {part} is not what was written")
     elif path.name == _STATE:
         json.loads(path.read_text())["global_step"]
+    elif path.name == "curriculum.json":
+        json.loads(path.read_text())
     elif path.name.endswith(".index.json"):
         for shard in set(json.loads(path.read_text())["weight_map"].values()):
             (path.parent / shard).stat()

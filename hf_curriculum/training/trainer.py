@@ -2,42 +2,39 @@
 
 import logging
 import math
-import zlib
-from collections.abc import Iterator
-from itertools import repeat
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from inspect import signature
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
+from numpy.typing import ArrayLike
 from torch.utils.data import BatchSampler, DataLoader, Sampler
-from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
+from transformers import Seq2SeqTrainer, Trainer
 
-from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty, require_dataset
-from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
+from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
+from hf_curriculum.training.given_difficulty import check_given, require_column_of, require_rows, with_difficulty
+from hf_curriculum.training.groups import GroupSampler, repeats
+from hf_curriculum.training.learned import LearnedDifficulty
+from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.lengths import read_lengths
-from hf_curriculum.training.sampler import CurriculumSampler
-from hf_curriculum.training.schedule import planned_fraction
+from hf_curriculum.training.packing import pack_by_difficulty
+from hf_curriculum.training.resumable import Resumable, owner
+from hf_curriculum.training.resume import Beginning
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
-from hf_curriculum.training.weights import load_weights
-
-if TYPE_CHECKING:
-    from transformers import Trainer as _Base  # whose attributes the mixin uses
-else:
-    _Base = object
+from hf_curriculum.training.trainer_sampler import TrainerClock, TrainerSampler
 
 logger = logging.getLogger(__name__)
-_STATE = "curriculum"
 _ORDERS_OF_ROWS = {  # the first is the default
     "train_sampling_strategy": ("random", "group_by_length"),
     "batch_sampler": ("batch_sampler",),  # of Sentence Transformers
 }
 
 
-class CurriculumMixin(_Base):
+class CurriculumMixin(Resumable):
     """Draws the training rows of any ``Trainer`` subclass by a curriculum; list it before that class.
 
     ``class MyTrainer(CurriculumMixin, Seq2SeqTrainer): ...`` is a whole integration. An epoch has as many steps as a
@@ -53,11 +50,21 @@ class CurriculumMixin(_Base):
     often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
     read so far, and ``curriculum/rows_read`` and ``curriculum/rows_per_row_read`` are logged too.
 
+    In front of TRL's trainers that generate, as ``GRPOTrainer`` does, the curriculum chooses the prompts of a
+    generation batch; TRL repeats them.
+
+    With ``packing=True`` of TRL's ``SFTTrainer``, rows are packed with rows of similar difficulty, and the rows of the
+    curriculum are the packs, each with the mean difficulty of its tokens; with ``order="random"`` they are TRL's.
+
     A checkpoint keeps what decides the order of the rows, and a resumed run continues that order exactly. If the
-    curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume.
+    curriculum, the difficulties, the number of rows or the batch size have changed, ``train`` refuses to resume. A run
+    of another length keeps its warm-up.
 
     Args:
         curriculum: The curriculum; default ``CurriculumConfig()``. All other arguments go to the next class.
+        difficulty: One number a row, low = easy, instead of a difficulty column: for a ``Dataset``, or for any torch
+            dataset that gives rows by number. Shape ``(N,)``; rows that are masked (``numpy.ma``) have none.
+        learned_difficulty: Difficulties that follow the model. Default ``None``, those of the column.
         allow_changed_resume: Resume in spite of such a change; the step count goes on under the new settings.
 
     Attributes:
@@ -65,11 +72,13 @@ class CurriculumMixin(_Base):
             stream.
 
     Raises:
-        TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, or ``curriculum``
-            no :class:`CurriculumConfig`; where the class is defined, if the next class has a sampler of its own, as
-            TRL's ``GRPOTrainer`` has; when training starts, if that class builds its batches without a sampler.
-        ValueError: If it lacks the difficulty column or that column cannot rank rows, or if the training arguments ask
-            for another order of rows, or to pack them.
+        TypeError: If ``train_dataset`` is neither a ``datasets.Dataset`` nor an ``IterableDataset``, nor comes with
+            ``difficulty`` or ``order="random"``, or ``curriculum`` is no :class:`CurriculumConfig`, or a stream is
+            meant for a trainer that repeats its rows; where the class is defined, if the next class has a sampler of
+            its own and is not one of TRL's; when training starts, if that class builds its batches without a sampler,
+            or reads its rows in an order of its own.
+        ValueError: If it lacks the difficulty column or that column cannot rank rows, if difficulties are given or
+            learned with ``order="random"``, or if the training arguments ask for another order of rows.
     """
 
     train_dataset: Any
@@ -78,46 +87,94 @@ class CurriculumMixin(_Base):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        behind = cls.__mro__[cls.__mro__.index(CurriculumMixin) + 1 :]
-        owner = next((base for base in behind if "_get_train_sampler" in vars(base)), None)
-        if owner is None and issubclass(cls, Trainer):
+        theirs = owner(cls, "_get_train_sampler")
+        if theirs is None and issubclass(cls, Trainer):
             raise TypeError(f"List CurriculumMixin first: class {cls.__name__}(CurriculumMixin, ...).")
-        if owner not in (None, Trainer):
+        if theirs not in (None, Trainer) and not theirs.__module__.startswith("trl.trainer."):
             raise TypeError(
-                f"CurriculumMixin cannot stand in front of {owner.__module__}.{owner.__qualname__}, which chooses the "
-                "rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this to "
-                "transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
+                f"CurriculumMixin cannot stand in front of {theirs.__module__}.{theirs.__qualname__}, which chooses "
+                "the rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this "
+                "to transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
             )
 
     def __init__(
         self,
         *args: Any,
         curriculum: CurriculumConfig | None = None,
+        difficulty: ArrayLike | None = None,
+        learned_difficulty: LearnedDifficulty | None = None,
         allow_changed_resume: bool = False,
         **kwargs: Any,
     ) -> None:
         self.curriculum = require_config(curriculum, "curriculum")
+        self.learned_difficulty = learned_difficulty
         self.allow_changed_resume = allow_changed_resume
-        self.curriculum_sampler: _TrainerSampler | None = None
+        self.curriculum_sampler: TrainerSampler | None = None
         self._stream: StreamTraining | None = None
+        self._coverage: Coverage | None = None
+        self._learning: Learning | None = None
+        self._drawn = (0.0, 0)
+        self._beginning: Beginning | None = None  # while a training runs
+        for name, value in {"difficulty": difficulty, "learned_difficulty": learned_difficulty}.items():
+            if value is not None and self.curriculum.order == "random":
+                raise ValueError(f"order='random' looks at no difficulty: leave {name}= out, or choose another order.")
+        self._given = None if difficulty is None else check_given(difficulty)
+        if self._given is not None and (given := kwargs.get("train_dataset")) is not None:
+            kwargs["train_dataset"] = with_difficulty(given, self._given, self._column)
         super().__init__(*args, **kwargs)
         self._check_arguments()
-        if isinstance(self.train_dataset, IterableDataset):
-            require_difficulty(self.train_dataset, self.curriculum.difficulty_column)
-            if self._groups_by_length():
-                raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
-        elif self.train_dataset is not None:
-            require_dataset(self.train_dataset)
+        self._check_learned()
+        if self._given is not None and self.train_dataset is not None:
+            if kwargs.get("train_dataset") is None:
+                raise TypeError("With difficulty=, pass train_dataset by its name.")
+            if isinstance(self.train_dataset, Dataset):
+                self._given = None  # a column from now on
+            elif self.train_dataset is not kwargs["train_dataset"]:
+                raise TypeError(
+                    f"{type(self).__name__} has put other training data in the place of the "
+                    f"{type(kwargs['train_dataset']).__name__}: its rows need not be those of difficulty=. Pass a "
+                    "datasets.Dataset."
+                )
+        if self.train_dataset is not None:
+            self._check_train_dataset()
+
+    @property
+    def _column(self) -> str:
+        """Of difficulties, also where none is read."""
+        return self.curriculum.difficulty_column or DIFFICULTY
+
+    def _check_train_dataset(self) -> None:
+        dataset = self.train_dataset
+        if not isinstance(dataset, IterableDataset):
             self._read_difficulty()
-        self.add_callback(_Resume(self))
+            return
+        if self._given is not None:
+            with_difficulty(dataset, self._given, self._column)
+        require_difficulty(dataset, self.curriculum.difficulty_column)
+        theirs = owner(type(self), "_get_train_sampler")
+        if theirs is not None and theirs is not Trainer:
+            raise TypeError(
+                f"A curriculum on a stream cannot hand rows to {theirs.__name__}, which repeats or orders them "
+                "itself. Pass a datasets.Dataset: prompts are small."
+            )
+        if self._groups_by_length():
+            raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
+
+    def _read_difficulty(self) -> np.ndarray | None:
+        if self.curriculum.difficulty_column is None:
+            require_rows(self.train_dataset)
+            return None
+        if self._given is not None:
+            self.train_dataset = with_difficulty(self.train_dataset, self._given, self._column)
+            if not isinstance(self.train_dataset, Dataset):
+                return self._given
+            self._given = None
+        require_column_of(self.train_dataset)
+        if self.learned_difficulty is not None and self._column not in self.train_dataset.column_names:
+            return np.zeros(len(self.train_dataset), np.float32)
+        return read_difficulty(self.train_dataset, self._column)
 
     def _check_arguments(self) -> None:
-        if getattr(self.args, "packing", False):
-            raise ValueError(
-                "packing=True merges rows, and merged rows have no difficulty of their own: set packing=False. "
-                "To save padding, group rows by length: train_sampling_strategy='group_by_length' (transformers 5) or "
-                "group_by_length=True (4)."
-            )
         for option, choices in _ORDERS_OF_ROWS.items():
             if (value := getattr(self.args, option, choices[0])) not in choices:
                 raise ValueError(
@@ -133,12 +190,27 @@ class CurriculumMixin(_Base):
                 "use_stateful_dataloader off: the curriculum resumes exactly without it."
             )
 
-    def _read_difficulty(self) -> np.ndarray | None:
-        column = self.curriculum.difficulty_column
-        return None if column is None else read_difficulty(self.train_dataset, column)
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        # That of TRL's SFTTrainer packs rows as they come and keeps nothing but tokens: its packs have no difficulty.
+        given = signature(super()._prepare_dataset).bind(dataset, *args, **kwargs).arguments
+        packs = given.get("packing") and given["dataset_name"] == "train"
+        if not packs or self.curriculum.difficulty_column is None:
+            return super()._prepare_dataset(dataset, *args, **kwargs)
+        whole = copy(settings := given["args"])
+        whole.max_length = None  # rows are cut as the strategy wants it
+        tokens = super()._prepare_dataset(**given | {"packing": False, "args": whole})
+        return pack_by_difficulty(
+            tokens,
+            self._column,
+            settings.max_length,
+            settings.packing_strategy,
+            settings.dataset_num_proc,
+        )
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The loader of the next class; of a stream, of the rows that the curriculum hands on, pass after pass."""
+        if self.train_dataset is not None:  # it may have been set since
+            self._check_train_dataset()
         stream = self.train_dataset
         if not isinstance(stream, IterableDataset):
             self._stream = None
@@ -151,7 +223,7 @@ class CurriculumMixin(_Base):
             workers=self.args.dataloader_num_workers,
             accumulation=self.args.gradient_accumulation_steps,
             total_batch_size=self._total_batch_size(),
-            total_steps=self.args.max_steps,
+            total_steps=self._planned_length(self.args.max_steps),
             seed=self._seed(),
         )
         hidden = self._hidden & {*(self._stream.dataset.column_names or ())}
@@ -164,31 +236,126 @@ class CurriculumMixin(_Base):
         finally:
             self.train_dataset = stream
 
-    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
-        # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
-        # starts at its state.
-        skip = self.args.ignore_data_skip
-        self.args.ignore_data_skip = skip or isinstance(self.train_dataset, IterableDataset)
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """A step as the next class makes it; if the model does not take our scores, the error says what to do.
+
+        Args:
+            model: As for ``Trainer``.
+            inputs: As for ``Trainer``.
+            *args: Those of the next class.
+            **kwargs: Those of the next class.
+
+        Returns:
+            The loss.
+
+        Raises:
+            TypeError: If the model does not take what the rows hold.
+        """
         try:
-            return super()._inner_training_loop(*args, **kwargs)
-        finally:
-            self.args.ignore_data_skip = skip
+            return super().training_step(model, inputs, *args, **kwargs)
+        except TypeError as error:
+            scores = {*SCORES, SUGGESTED_LABEL, self._column}
+            if not any(str(error).endswith(f"unexpected keyword argument '{name}'") for name in scores):
+                raise
+            apart = (
+                "remove them from train_dataset"
+                if self.curriculum.difficulty_column is None
+                else "give the difficulties apart: train_dataset=dataset.remove_columns([...]), "
+                f"difficulty=dataset[{self._column!r}][:]"
+            )
+            raise TypeError(
+                f"{error}. With remove_unused_columns=False the model gets every column, the scores too: leave them "
+                f"out in data_collator, set remove_unused_columns=True, or {apart}."
+            ) from error
 
     def _seed(self) -> int:
         return int(self.args.seed if self.args.data_seed is None else self.args.data_seed)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        if self._beginning is not None and self.curriculum_sampler is not None:
+            return self.curriculum_sampler  # of a training that has several loaders
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
         self._difficulty = self._read_difficulty()
+        self.curriculum_sampler = self._group_sampler() or self._row_sampler()
+        if self.learned_difficulty is not None:
+            self._learning = Learning(self, self.learned_difficulty, len(self.train_dataset), self._clusters())
+        return self.curriculum_sampler
+
+    def _clusters(self) -> np.ndarray | None:
+        if "cluster" not in getattr(self.train_dataset, "column_names", ()):
+            return None
+        return np.asarray(self.train_dataset.with_format("numpy")["cluster"][:])
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """The loss of the next class; where difficulties are losses, those of the single rows are noted.
+
+        Args:
+            model: The model.
+            inputs: A batch.
+            return_outputs: Whether the outputs are returned, too.
+            **kwargs: Those of the next class.
+
+        Returns:
+            What the next class returns.
+        """
+        if self._learning is None or self._learning.source != "loss" or not model.training:
+            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        labels = inputs.get("labels")  # the next class may take them out
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        whole = self.accelerator.unwrap_model(model, keep_torch_compile=False)
+        self._learning.note_losses(whole, outputs, labels)
+        return (loss, outputs) if return_outputs else loss
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        # Of TRL's trainers with rewards: those of all processes.
+        rewards = super()._calculate_rewards(*args, **kwargs)
+        if self._learning is not None and self._learning.source == "reward" and self.model.training:
+            self._learning.note_rewards(rewards)
+        return rewards
+
+    def _check_learned(self) -> None:
+        learned = self.learned_difficulty
+        if learned is None:
+            return
+        if not isinstance(learned, LearnedDifficulty):
+            raise TypeError(f"learned_difficulty must be a LearnedDifficulty, got {type(learned).__name__}.")
+        if isinstance(self.train_dataset, IterableDataset):
+            raise ValueError("Difficulties cannot be learned on a stream, whose rows have no numbers: pass a Dataset.")
+        if self._groups_by_length():
+            raise ValueError(
+                "Learned difficulties cannot be combined with length groups, for which the rows of 32 steps are drawn "
+                "at once: leave grouping by length off."
+            )
+        rewarded = owner(type(self), "_calculate_rewards") is not None
+        if learned.source == "reward" and not rewarded:
+            raise ValueError(f"{type(self).__name__} has no rewards: choose LearnedDifficulty('loss') or a function.")
+        if learned.source == "loss" and owner(type(self), "_generate_and_score_completions") is not None:
+            raise ValueError(
+                f"{type(self).__name__} makes its own texts, whose losses do not tell how hard a prompt is: choose "
+                "LearnedDifficulty('reward') or a function."
+            )
+
+    def _group_sampler(self) -> GroupSampler | None:
+        """Where the next class repeats its rows in groups."""
+        if owner(type(self), "_get_train_sampler") is Trainer:
+            return None
+        theirs = super()._get_train_sampler()
+        if not repeats(theirs, self):
+            return None
+        return GroupSampler(
+            self, theirs, self._difficulty, self.curriculum, total_steps=self.args.max_steps, seed=self._seed()
+        )
+
+    def _row_sampler(self) -> TrainerSampler:
         rows = len(self.train_dataset)
         steps_per_epoch = self._steps_per_epoch(rows)
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
         total_batch_size = self._total_batch_size()
-        self.curriculum_sampler = _TrainerSampler(
-            self,
+        return TrainerSampler(
+            TrainerClock(self),
             self._difficulty,
             self.curriculum,
             total_batch_size=total_batch_size,
@@ -199,8 +366,6 @@ class CurriculumMixin(_Base):
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
         )
-        self._coverage = Coverage(self.curriculum_sampler)
-        return self.curriculum_sampler
 
     def preprocess_dataset(self, dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Training and evaluation data without the scores: the hook of Sentence Transformers' trainers.
@@ -216,8 +381,7 @@ class CurriculumMixin(_Base):
             What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        scores = {*SCORES, SUGGESTED_LABEL, self.curriculum.difficulty_column or DIFFICULTY}
-        self._hidden = scores - {*self.data_collator.valid_label_columns}
+        self._hidden = {*SCORES, SUGGESTED_LABEL, self._column} - {*self.data_collator.valid_label_columns}
         return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
@@ -236,55 +400,6 @@ class CurriculumMixin(_Base):
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as ``Trainer`` does; ``resume_from_checkpoint=True`` takes the newest checkpoint that is whole.
-
-        A checkpoint whose writing was cut off is passed over with a warning.
-
-        Args:
-            resume_from_checkpoint: ``True``, or the folder of a checkpoint. Default ``None``, a new run.
-            *args: Further ones of ``Trainer.train``.
-            **kwargs: Further ones of ``Trainer.train``.
-
-        Returns:
-            What ``Trainer.train`` returns.
-
-        Raises:
-            ValueError: If the checkpoint that is named, or every one, is damaged; the file is named.
-        """
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = newest_whole(self.args.output_dir) or True
-        elif resume_from_checkpoint:
-            check_whole(resume_from_checkpoint)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self._stream is not None:
-            self.state.stateful_callbacks[_STATE]["readers"] = self._stream.saved(self.state.global_step)
-        if self.args.should_save:
-            forget_whole(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
-        super()._save_checkpoint(model, trial)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
-        # Trainer looks for weights under the names that they have in the model, and leaves those as they are that
-        # were saved under others (transformers issue 48805).
-        theirs = self._loads_by_itself("_load_from_checkpoint")
-        if theirs or not load_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, *args)
-
-    def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        check_best(best)
-        if self._loads_by_itself("_load_best_model") or not load_weights(self.model, best):
-            super()._load_best_model()
-
-    def _loads_by_itself(self, method: str) -> bool:
-        """Whether weights are not in files that hold the model's: sharded, quantised, or kept by another trainer."""
-        behind = type(self).__mro__[type(self).__mro__.index(CurriculumMixin) + 1 :]
-        owner = next(base for base in behind if method in vars(base))
-        quantized = getattr(self.model, "hf_quantizer", None) is not None
-        return owner is not Trainer or self.is_fsdp_enabled or self.is_deepspeed_enabled or quantized
-
     def _groups_by_length(self) -> bool:
         strategy = getattr(self.args, "train_sampling_strategy", "random")
         return getattr(self.args, "group_by_length", False) or strategy == "group_by_length"
@@ -292,6 +407,8 @@ class CurriculumMixin(_Base):
     def _lengths(self) -> np.ndarray | None:
         if not self._groups_by_length():
             return None
+        if not isinstance(self.train_dataset, Dataset):
+            raise ValueError("Grouping by length reads a column: pass a datasets.Dataset, or leave grouping off.")
         inputs = getattr(self.processing_class, "model_input_names", ["input_ids"])
         return read_lengths(self.train_dataset, self.args.length_column_name, inputs[0])
 
@@ -305,23 +422,39 @@ class CurriculumMixin(_Base):
         """
         if self._stream is not None and "loss" in logs:
             logs |= self._stream.logs(self.state.global_step - 1)
-        elif self.curriculum_sampler is not None and "loss" in logs:
-            logs |= self._curriculum_logs(self.curriculum_sampler)
+        elif self.curriculum_sampler is not None and self._coverage is not None and "loss" in logs:
+            logs |= self._curriculum_logs(self.curriculum_sampler, self._coverage)
         super().log(logs, *args, **kwargs)
 
-    def _curriculum_logs(self, sampler: CurriculumSampler) -> dict[str, float]:
-        step = self.state.global_step - 1
+    def _curriculum_logs(self, sampler: TrainerSampler, coverage: Coverage) -> dict[str, float]:
+        step = sampler.begun(self.state.global_step) - 1
         logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
         temperature = sampler.temperature(step)
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
             logs["curriculum/temperature"] = temperature
-        rows = self._coverage.advance(step + 1)
-        if rows.size and self._difficulty is not None and np.ma.count(difficulty := self._difficulty[rows]):
-            logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
-        logs["curriculum/distinct_fraction"] = self._coverage.measured
-        logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
-        self.state.stateful_callbacks.setdefault(_STATE, {})["coverage"] = self._coverage.state()
+        self._note_drawn()
+        (total, count), self._drawn = self._drawn, (0.0, 0)
+        if count:
+            logs["curriculum/mean_difficulty"] = total / count
+        logs["curriculum/distinct_fraction"] = coverage.measured
+        if self._learning is None:  # else the schedule does not know what rows will be easy
+            logs["curriculum/planned_distinct_fraction"] = coverage.planned
         return logs
+
+    def _note_drawn(self) -> None:
+        """Take the difficulties of the rows drawn since the last time, by the tables that they were drawn by."""
+        sampler, coverage = self.curriculum_sampler, self._coverage
+        assert sampler is not None and coverage is not None
+        first = coverage.steps
+        rows = coverage.advance(sampler.begun(self.state.global_step)).reshape(-1, sampler.total_batch_size)
+        if self._difficulty is None:
+            return
+        for step, drawn in enumerate(rows, start=first):
+            table = sampler.table(step)
+            difficulty = (self._difficulty if table is None else table)[drawn]
+            if count := int(np.ma.count(difficulty)):
+                total = float(difficulty.sum(dtype=np.float64))
+                self._drawn = self._drawn[0] + total, self._drawn[1] + count
 
     def _total_batch_size(self) -> int:
         """Rows that all processes together take in one optimiser step."""
@@ -333,163 +466,6 @@ class CurriculumMixin(_Base):
         batches = rows * self.args.gradient_accumulation_steps / self._total_batch_size()
         whole = math.floor(batches) if self.args.dataloader_drop_last else math.ceil(batches)
         return max(1, math.ceil(whole / self.args.gradient_accumulation_steps))
-
-
-class _TrainerSampler(CurriculumSampler):
-    """Starts where its trainer stands.
-
-    The trainer's own step is the clock, since ``set_epoch`` does not always arrive: with two or more processes, a run
-    resumed inside an epoch wraps the batch sampler twice, and it stops short of the sampler (accelerate 1.15;
-    accelerate pull request 4071).
-    """
-
-    def __init__(self, trainer: CurriculumMixin, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._trainer = trainer
-        self.resumed_step: int | None = None
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch * self.total_batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        step = self._trainer.state.global_step
-        # The loader of a resumed run throws the rows of its epoch's earlier steps away: nothing is drawn for them.
-        skipped = step % self.steps_per_epoch if step == self.resumed_step else 0
-        self.resumed_step = None
-        yield from repeat(0, skipped * self.total_batch_size)
-        yield from self._steps(step, step - skipped + self.steps_per_epoch)
-
-
-class _Resume(TrainerCallback):
-    """Keeps the settings of the curriculum in the trainer's state, and compares them when a run resumes."""
-
-    def __init__(self, trainer: CurriculumMixin) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:
-            self.trainer._stream.begin(state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
-            state.epoch = state.global_step / state.max_steps
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:
-            self.trainer._stream.saved(state.global_step)  # tells if readers went different ways
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer._stream is not None:
-            return self._begin_stream(self.trainer._stream, state)
-        sampler = self.trainer.curriculum_sampler
-        if sampler is None:
-            raise TypeError(
-                f"{type(self.trainer).__name__} loads its training data without asking for a sampler: the curriculum "
-                "would be left out. Its get_train_dataloader must hand on what that of transformers.Trainer returns."
-            )
-        if not args.ignore_data_skip:
-            self._check_skip(state.global_step % sampler.steps_per_epoch)
-            sampler.resumed_step = state.global_step
-        if args.load_best_model_at_end:
-            restore_best(state, args.output_dir)
-        settings = _settings(sampler, self.trainer._difficulty)
-        before, changed = self._compare(state, settings)
-        if changed:
-            if state.is_world_process_zero:
-                logger.warning("The curriculum joins a training that went otherwise up to step %d.", state.global_step)
-            self.trainer._coverage = Coverage(sampler, state.global_step)
-        elif "coverage" in before:
-            self.trainer._coverage.restore(before["coverage"])
-        state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
-
-    def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
-        settings = _stream_settings(stream)
-        before, changed = self._compare(state, settings)
-        if changed and state.is_world_process_zero:
-            logger.warning("The stream is read from its start, by the curriculum of step %d.", state.global_step)
-        elif not changed:
-            stream.restore(before.get("readers", {}))
-        state.stateful_callbacks[_STATE] = {"settings": settings}
-
-    def _compare(self, state: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """What the checkpoint kept, and what has changed since; raise if that is not allowed."""
-        before = {"settings": settings if state.global_step == 0 else {}, **state.stateful_callbacks.get(_STATE, {})}
-        changed = _changes(before["settings"], settings)
-        if changed and before["settings"] and not self.trainer.allow_changed_resume:
-            raise ValueError(
-                f"Cannot resume at step {state.global_step}, since the rows of each step would not be those of the "
-                f"checkpoint's curriculum: {'; '.join(changed)}. Set them back, or pass allow_changed_resume=True to "
-                "the trainer to go on from this step under the new settings."
-            )
-        return before, changed
-
-    def _check_skip(self, steps: int) -> None:
-        accelerator = self.trainer.accelerator
-        if steps and accelerator.num_processes > 1 and accelerator.dispatch_batches and not accelerator.split_batches:
-            # `skip_first_batches` counts the batches of one process, but each dispatched batch takes one for all.
-            raise ValueError(
-                "With dispatch_batches, accelerate skips too few batches of an epoch that is resumed inside, so rows "
-                "would be trained on twice. Pass ignore_data_skip=True: the curriculum then goes on exactly, without "
-                "a skip; or switch dispatch_batches off."
-            )
-
-
-def _settings(sampler: CurriculumSampler, difficulty: np.ndarray | None) -> dict[str, Any]:
-    """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
-    settings = {
-        **_config_settings(sampler.config, sampler.warmup_steps, sampler.total_steps),
-        "warmup_steps": sampler.warmup_steps,
-        "seed": sampler.seed,
-        "rows": sampler.rows,
-        "difficulties": None if difficulty is None else _checksum(difficulty),
-        "total_batch_size": sampler.total_batch_size,
-        "group_by_length": None,
-    }
-    if sampler.lengths is not None:
-        settings["group_by_length"] = {
-            "lengths": _checksum(sampler.lengths),
-            "micro_batch_size": sampler.micro_batch_size,
-            "total_steps": sampler.total_steps,
-        }
-    return settings
-
-
-def _stream_settings(stream: StreamTraining) -> dict[str, Any]:
-    law = stream.law
-    return {
-        **_config_settings(law.config, law.warmup_steps, stream.total_steps),
-        **stream.settings(),
-        "seed": stream.seed,
-        "quantiles": _checksum(law.quantiles),
-    }
-
-
-def _config_settings(config: CurriculumConfig, warmup_steps: int, total_steps: int | None) -> dict[str, Any]:
-    settings = config.to_dict()
-    if callable(config.schedule):
-        planned = planned_fraction(np.linspace(0, warmup_steps, 1001), config, warmup_steps)
-        name = getattr(config.schedule, "__qualname__", repr(config.schedule))
-        settings["schedule"] = f"{name} {_checksum(planned)}"
-    if isinstance(config.warmup_steps, float):
-        settings["total_steps"] = total_steps
-    return settings
-
-
-def _changes(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """What is not as before, in words; of the length of the training, only whether it changed the warm-up, a share."""
-    changed = {
-        name: f"{name} was {before.get(name)!r} and is {value!r}"
-        for name, value in settings.items()
-        if before.get(name) != value
-    }
-    length = changed.pop("total_steps", None)
-    if length and "warmup_steps" in changed and "total_steps" in before:
-        changed["warmup_steps"] += f", a share of the training (max_steps or num_train_epochs): {length}"
-    return list(changed.values())
-
-
-def _checksum(array: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(np.ma.filled(array, -1)).data):08x}"
 
 
 class CurriculumTrainer(CurriculumMixin, Trainer):

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trainer_table
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +112,10 @@ def test_every_cost_has_a_script_and_every_script_a_cost():
 def test_the_readme_has_five_of_the_costs():
     few = table(README, "What it costs")
     assert len(few) == 5 and all(row in table(COSTS, "What it costs") for row in few)
+
+
+def test_the_table_of_trainers_is_that_of_the_list_and_its_tests_are_there():
+    assert trainer_table.TABLE.search(trainer_table.PAGE.read_text()).group() == trainer_table.table()
+    for row in trainer_table.ROWS:
+        for file, name in (test.split(".") for test in row.tests):
+            assert f"\ndef {name}(" in (trainer_table.TESTS / f"{file}.py").read_text()

@@ -85,7 +85,8 @@ def execute(file, heading, names):
     [(path.name, heading) for path in sorted(DOCS.glob("*.md")) for heading in sections(path.name)],
 )
 def test_every_section_with_code_has_a_test(file, heading):
-    assert f'"{file}", "{heading}"' in Path(__file__).read_text()
+    apart = Path(__file__).parents[1] / "training" / "test_ultralytics.py"  # in an environment of its own
+    assert f'"{file}", "{heading}"' in Path(__file__).read_text() + apart.read_text()
 
 
 def test_no_code_stands_before_the_first_heading():
@@ -296,6 +297,46 @@ def test_sft_trainer_sees_the_rows_of_the_sampler(tmp_path, tokenizer, causal_lm
     assert_stream(names, flat(first_words(seen)))
 
 
+def prompts(path, causal_lm, tokenizer, **settings):
+    """The reader's own things of a training on generated texts, and the prompts of which rewards were asked."""
+    trl = needs("trl")
+    causal_lm.save_pretrained(path / "model")
+    tokenizer.save_pretrained(path / "model")
+    settings = {"num_generations": 4, "max_completion_length": 2, "beta": 0.0} | settings
+    asked = []
+
+    def reward(prompts, completions, **columns):
+        asked.append([int(prompt) for prompt in prompts])
+        return [float(row < 50) for row in asked[-1]]
+
+    return {
+        "model": str(path / "model"),
+        "args": trl.GRPOConfig(**options(path, bf16=False, **settings)),
+        "scored": scored(prompt=[str(row) for row in range(ROWS)]),
+        "reward": reward,
+    }, asked
+
+
+def test_prompts_of_a_generation_batch_are_those_of_the_sampler(tmp_path, causal_lm, tokenizer):
+    names, asked = prompts(tmp_path, causal_lm, tokenizer, max_steps=12)
+    execute("trainers.md", "GRPOTrainer", names)
+    sampler = CurriculumSampler(names["scored"]["difficulty"][:], total_batch_size=2, total_steps=12, seed=7)
+    assert asked == [np.repeat(sampler.indices(step), 4).tolist() for step in range(12)]
+
+
+def test_difficulties_follow_the_rewards_of_prompts(tmp_path, causal_lm, tokenizer):
+    names, asked = prompts(tmp_path, causal_lm, tokenizer, max_steps=12)
+    execute("trainers.md", "GRPOTrainer", names)
+    (code,) = blocks("trainers.md", "Difficulty that learns")
+    asked.clear()
+    exec(code.replace("every=50", "every=3"), names)
+    names["trainer"].train()
+    seen = {row: float(row < 50) for row in flat(asked[:9])}
+    rates = np.full(ROWS, np.mean(list(seen.values())))
+    rates[list(seen)] = list(seen.values())
+    np.testing.assert_allclose(names["trainer"].curriculum_sampler.table(12), np.abs(rates - 0.5), atol=1e-6)
+
+
 def test_sentence_transformer_trainer_sees_the_rows_of_the_sampler(tmp_path, tiny_bert):
     import sentence_transformers as st
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -348,6 +389,28 @@ def test_logs_have_the_names_of_the_table(tmp_path):
     trainer.train()
     logged = {name for name in trainer.state.log_history[0] if name.startswith("curriculum/")}
     assert logged == set(re.findall(r"`(curriculum/\w+)`", table))
+
+
+def test_a_torch_dataset_is_scored_without_a_copy_and_trained_on(tmp_path):
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return ROWS
+
+        def __getitem__(self, row):
+            pixels = np.random.default_rng(row).integers(0, 256, (16, 16), np.uint8)
+            return {"image": Image.fromarray(pixels), "x": row / ROWS}
+
+    model = OneWeight()
+    names, seen = (
+        {"model": model, "args": TrainingArguments(**options(tmp_path)), "dataset": Pictures()},
+        watch(model, "x"),
+    )
+    names |= {"model_id": "builtin/hog", "collator": lambda rows: {"x": torch.tensor([row["x"] for row in rows])}}
+    execute("trainers.md", "A torch dataset", names)
+    assert_stream(names, rows_of(seen))
+    own = Dataset.from_list([{"image": row["image"]} for row in (names["dataset"][i] for i in range(ROWS))])
+    copied = add_difficulty(own, "builtin/hog", n_clusters=10)
+    np.testing.assert_allclose(names["difficulty"], copied["difficulty"][:], atol=1e-5)
 
 
 def test_columns_of_all_kinds_serve_as_difficulty(tmp_path, tokenizer, causal_lm):

@@ -128,6 +128,6 @@ def called(trainer: type[Trainer] | None) -> str:
         return "`CurriculumSampler` in an Accelerate loop"
     public = next(cls for cls in trainer.__mro__ if not cls.__module__.startswith("use_case"))
     if public is CurriculumMixin:
-        behind = trainer.__mro__[trainer.__mro__.index(CurriculumMixin) + 1]
+        behind = next(cls for cls in trainer.__mro__ if not cls.__module__.startswith(("use_case", "hf_curriculum")))
         return f"`CurriculumMixin, {behind.__name__}`"
     return f"`{public.__name__}`" + (", own `compute_loss`" if "compute_loss" in vars(trainer) else "")

@@ -15,6 +15,7 @@ from transformers.integrations.peft import PeftAdapterMixin
 import hf_curriculum
 from hf_curriculum.cli.demo import set_positions
 from hf_curriculum.training import CurriculumMixin
+from hf_curriculum.training.resumable import Resumable
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -62,7 +63,7 @@ PRIVATE = {
         ["training/test_trainer.py", "house/test_private_names.py::test_hooks_of_the_trainer_are_there"],
     ),
     "_save_checkpoint": (
-        {"training/trainer.py"},
+        {"training/resumable.py"},
         "Trainer: the hook before a checkpoint is written, over an older one perhaps; and the one moment before "
         "trainer_state.json is written at which all processes are there: on_save is after it, so that a run that is "
         "killed in between would leave a checkpoint without the stream's state",
@@ -73,7 +74,7 @@ PRIVATE = {
         ],
     ),
     "_get_output_dir": (
-        {"training/trainer.py"},
+        {"training/resumable.py"},
         "Trainer: where checkpoints of a trial go",
         [
             "training/test_checkpoint.py::test_a_save_that_breaks_off_over_an_older_checkpoint_leaves_no_mixture",
@@ -90,8 +91,33 @@ PRIVATE = {
         "models of transformers 4: names under which weights are saved",
         ["training/test_checkpoint.py::test_weights_are_read_from_every_layout"],
     ),
-    "_load_from_checkpoint": (
+    "_step": (
+        {"training/groups.py", "training/learning.py"},
+        "TRL's trainers that generate: batches since the process started, by which they know when to generate",
+        ["training/test_generating_trainers.py::test_a_run_resumed_inside_a_generation_batch_uses_up_its_prompts"],
+    ),
+    "_buffered_inputs": (
+        {"training/groups.py"},
+        "TRL's trainers that generate: completions of the training before",
+        ["training/test_generating_trainers.py::test_a_second_training_of_a_trainer_starts_with_a_generation_batch"],
+    ),
+    "_calculate_rewards": (
         {"training/trainer.py"},
+        "TRL's GRPO and RLOO: the one place where the rewards of all processes are, by completion",
+        ["training/test_generating_trainers.py::test_prompts_near_the_target_come_first_by_tables_made_by_hand"],
+    ),
+    "_generate_and_score_completions": (
+        {"training/trainer.py"},
+        "TRL's trainers that generate: who has it trains on texts of its own, whose losses tell nothing",
+        ["training/test_generating_trainers.py::test_losses_of_texts_that_the_model_made_are_refused"],
+    ),
+    "_prepare_dataset": (
+        {"training/trainer.py"},
+        "TRL's SFTTrainer: packs the rows that it has tokenised, and keeps no other column",
+        ["training/test_packing.py::test_sft_trainer_draws_packs_by_the_curriculum_and_resumes"],
+    ),
+    "_load_from_checkpoint": (
+        {"training/resumable.py"},
         "Trainer: the hook where a resumed run reads its weights (transformers issue 48805)",
         [
             "training/test_checkpoint.py::test_a_model_whose_weights_are_renamed_resumes_with_those_of_the_checkpoint",
@@ -99,7 +125,7 @@ PRIVATE = {
         ],
     ),
     "_load_best_model": (
-        {"training/trainer.py"},
+        {"training/resumable.py"},
         "Trainer: the hook where load_best_model_at_end reads its weights",
         [
             "training/test_checkpoint.py::test_the_best_model_is_loaded_at_the_end",
@@ -107,9 +133,19 @@ PRIVATE = {
         ],
     ),
     "_inner_training_loop": (
-        {"training/trainer.py"},
+        {"training/resumable.py"},
         "Trainer: reads the setting by which it reads a stream again from its start (transformers issue 31441)",
         ["training/test_stream_training.py::test_a_resumed_run_goes_on_exactly"],
+    ),
+    "_load_callback_state": (
+        {"training/resumable.py"},
+        "Trainer: called once the state of a checkpoint is there, before anything compares with its best",
+        ["training/test_checkpoint.py::test_a_resumed_run_whose_best_is_gone_takes_the_best_to_come"],
+    ),
+    "_maybe_log_save_evaluate": (
+        {"training/resumable.py"},
+        "Trainer: called after each step, before its log and its checkpoint",
+        ["training/test_stream_training.py::test_an_epoch_that_is_ended_early_goes_on"],
     ),
     "_ex_iterable": (
         {"training/stream_rows.py"},
@@ -187,6 +223,7 @@ INNER_MODULES = {
     "datasets.iterable_dataset": (
         "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
+    "transformers.models.auto.modeling_auto": "names of the models that shift their labels; Trainer asks it, too",
     "datasets.packaged_modules.parquet.parquet": "Parquet: tells a stream of such files, and has its options",
     "datasets.table": (
         "embed_table_storage, table_cast: the bytes of media files into a table, as push_to_hub puts them there; a "
@@ -251,7 +288,7 @@ def overridden():
         module = importlib.import_module(f"hf_curriculum.{file.removesuffix('.py').replace('/', '.')}")
         for kind in vars(module).values():
             if inspect.isclass(kind) and kind.__module__ == module.__name__:
-                bases = (*kind.__mro__, *([Trainer] if kind is CurriculumMixin else []))
+                bases = (*kind.__mro__, *([Trainer] if kind in (CurriculumMixin, Resumable) else []))
                 others = [base for base in bases if base.__module__.split(".")[0] in LIBRARIES]
                 taken = {name for name in vars(kind) for base in others if name in vars(base)}
                 yield from ((name, file) for name in taken if NAME.fullmatch(name))
@@ -365,5 +402,5 @@ def test_a_model_says_which_weights_it_does_not_save():
 def test_hooks_of_the_trainer_are_there():
     source = inspect.getsource(Trainer)
     hooks = ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model", "_save_checkpoint", "_get_output_dir")
-    for name in hooks:
+    for name in (*hooks, "_load_callback_state", "_maybe_log_save_evaluate", "set_initial_training_values"):
         assert name in vars(Trainer) and len(re.findall(rf"self\.{name}\b", source)) > 0

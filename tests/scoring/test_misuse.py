@@ -222,6 +222,7 @@ MISSPELT = {
     "Embedder": ("batchsize", "batch_size"),
     "CurriculumSampler": ("batch_size", "total_batch_size"),
     "curriculum_stream": ("totalsteps", "total_steps"),
+    "LearnedDifficulty": ("evry", "every"),
     "curriculum_weights": ("totalsteps", "total_steps"),
     "effective_fraction": ("temp", "temperature"),
     "solve_temperature": ("fractions", "fraction"),

@@ -259,11 +259,6 @@ def test_sft_run_resumes_inside_the_second_epoch(trl, tmp_path, tokenizer):
     assert flat(seen) == expected(reference(dataset, config=CurriculumConfig(warmup_steps=30)))
 
 
-def test_sft_packing_is_refused_with_the_reason_and_a_remedy(trl, tmp_path, causal_lm, tokenizer):
-    with pytest.raises(ValueError, match=r"packing=True merges rows.* set packing=False.*group_by_length"):
-        sft(trl, tmp_path, causal_lm, tokenizer, scored(text=numbered()), packing=True, max_length=16)
-
-
 def test_dpo_trainer_draws_by_the_curriculum(trl, tmp_path, causal_lm, tokenizer):
     class MyDPOTrainer(CurriculumMixin, trl.DPOTrainer):
         pass
@@ -290,12 +285,6 @@ def test_reward_trainer_draws_by_the_curriculum(trl, tmp_path, tokenizer):
     rows = flat([batch[:BATCH] for batch in first_words(seen)])
     assert rows == expected(reference(dataset))
     assert_easy_first(rows, dataset)
-
-
-@pytest.mark.parametrize("name", ["GRPOTrainer", "RLOOTrainer", "KTOTrainer", "DistillationTrainer"])
-def test_trl_trainers_with_a_sampler_of_their_own_are_refused(trl, name):
-    with pytest.raises(TypeError, match=rf"in front of trl\..*{name}, .*its own _get_train_sampler.*sort the dataset"):
-        type("MyTrainer", (CurriculumMixin, getattr(trl, name)), {})
 
 
 @pytest.mark.parametrize("name", ["GRPO", "RLOO"])
@@ -399,6 +388,19 @@ def test_sentence_transformer_trainer_draws_by_the_curriculum(st, tmp_path, embe
     assert_easy_first(rows, pairs)
     if case == "label":
         assert (torch.cat(labels) * ROWS).round().int().tolist() == rows
+
+
+def test_sentence_transformer_trainer_is_not_shown_what_the_margin_adds_nor_scores_that_are_not_read(
+    st, tmp_path, embedder, pairs
+):
+    seen, random = watch(embedder[0]), CurriculumConfig(order="random")
+    dataset = pairs.add_column("suggested_label", ["blue"] * ROWS)
+    loss = loss_of("MultipleNegativesRankingLoss", embedder)
+    embedding_trainer(st, tmp_path, embedder, dataset, loss=loss, curriculum=random).train()
+    texts = texts_of(seen, embedder)
+    assert len(texts) == 2 * STEPS
+    sampler = CurriculumSampler(None, random, rows=ROWS, total_batch_size=BATCH, total_steps=STEPS, seed=7)
+    assert octal_rows(flat(texts[::2])) == expected(sampler)
 
 
 def test_sentence_transformer_trainer_evaluates_on_scored_data(st, tmp_path, embedder, pairs):

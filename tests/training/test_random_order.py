@@ -82,8 +82,8 @@ def test_a_trainer_needs_no_difficulty_column_and_resumes_exactly(tmp_path):
     assert {"curriculum/effective_fraction", "curriculum/temperature", "curriculum/distinct_fraction"} <= names
     resumed = train(tmp_path / "more", max_steps=24, resume=str(tmp_path / "whole/checkpoint-9"), **options)
     assert stream(resumed) == stream(whole)[9 * 8 :]
-    state = json.loads((tmp_path / "whole/checkpoint-9/trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["curriculum"]["settings"]["difficulties"] is None
+    state = json.loads((tmp_path / "whole/checkpoint-9/curriculum.json").read_text())
+    assert state["settings"]["difficulties"] is None
     with pytest.raises(ValueError, match="order was 'random' and is 'easy_first'"):
         easy = dataset.add_column("difficulty", np.arange(64) / 64)
         train(tmp_path / "easy", easy, max_steps=24, resume=str(tmp_path / "whole/checkpoint-9"))

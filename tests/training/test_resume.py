@@ -6,6 +6,7 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -47,8 +48,8 @@ def run_all(runs, processes):
 
 
 def keyed(curriculum, name):
-    """The curriculum's part of a checkpoint's trainer_state.json."""
-    return json.loads((Path(curriculum) / "trainer_state.json").read_text())["stateful_callbacks"]["curriculum"][name]
+    """Of the curriculum's file of a checkpoint."""
+    return json.loads((Path(curriculum) / "curriculum.json").read_text())[name]
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +284,39 @@ def test_a_length_that_leaves_the_warmup_as_it_is_can_change(tmp_path, cut):
     assert stream(tmp_path) == drawn(reference(8), range(STOP, 41))
 
 
+@pytest.mark.parametrize("steps", [60, 30])
+def test_a_training_of_another_length_keeps_its_warmup(tmp_path, cut, caplog, steps):
+    """A share of the training is one of the length that it had first."""
+    with caplog.at_level(logging.WARNING, "hf_curriculum"):
+        train(tmp_path / "on", resume=str(cut), max_steps=steps, stop=25)
+        train(tmp_path / "end", resume=str(tmp_path / "on" / "checkpoint-25"), max_steps=steps)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"This training has {steps} steps, that of the checkpoint had 40: its warm-up of 20 steps is kept."
+    ] * 2
+    expected = drawn(reference(8, max_steps=steps, curriculum={"warmup_steps": 20}), range(STOP, steps))
+    assert stream(tmp_path / "on") | stream(tmp_path / "end") == expected
+
+
+def test_with_leave_to_change_the_warmup_is_a_share_of_the_new_length(tmp_path, cut):
+    train(tmp_path, resume=str(cut), max_steps=60, allow_changed_resume=True)
+    assert stream(tmp_path) == drawn(reference(8, max_steps=60), range(STOP, 60))
+
+
+def test_a_checkpoint_that_kept_its_curriculum_in_the_state_of_the_trainer(tmp_path, cut):
+    """As all did before they had a file for it."""
+    old = tmp_path / f"checkpoint-{STOP}"
+    shutil.copytree(cut, old)
+    state = json.loads((old / "trainer_state.json").read_text())
+    state["stateful_callbacks"]["curriculum"] = json.loads((old / "curriculum.json").read_text())
+    (old / "curriculum.json").unlink()
+    (old / "trainer_state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="seed was 7 and is 3"):
+        train(tmp_path / "refused", resume=str(old), seed=3)
+    trainer = train(tmp_path / "resumed", resume=str(old))
+    assert stream(tmp_path / "resumed") == drawn(reference(8), range(STOP, 40))
+    assert "curriculum" not in trainer.state.stateful_callbacks
+
+
 def test_rows_grouped_by_length_depend_on_the_length_of_the_training(tmp_path):
     options = {"curriculum": {"warmup_steps": 20}, "group_by_length": True}
     train(tmp_path / "cut", stop=STOP, **options)
@@ -310,9 +344,18 @@ def test_grouping_by_length_resumes_inside_a_window(tmp_path):
     assert stream(tmp_path / "resumed") == drawn(grouped, range(STOP, 40))
 
 
-def test_a_callback_state_of_the_checkpoint_can_be_restored(tmp_path, cut):
-    train(tmp_path, resume=str(cut), restore_callback_states_from_checkpoint=True)
-    assert stream(tmp_path) == drawn(reference(8), range(STOP, 40))
+def test_a_callback_state_of_the_checkpoint_can_be_restored(tmp_path, cut, caplog):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("transformers"), "propagate", True)
+        for trainer_class in (CurriculumTrainer, Trainer):
+            train(
+                tmp_path / trainer_class.__name__,
+                resume=str(cut),
+                restore_callback_states_from_checkpoint=True,
+                trainer_class=trainer_class,
+            )
+    assert "callbacks not included" not in caplog.text
+    assert stream(tmp_path / "CurriculumTrainer") == drawn(reference(8), range(STOP, 40))
 
 
 class StatefulLoaders(CurriculumTrainer):
@@ -394,7 +437,10 @@ CHANGES = {name: ({"curriculum": {name: value}}, message) for name, (value, mess
     "difficulties": ({"dataset": scored(seed=1)}, f"difficulties was {CHECKSUM} and is {CHECKSUM}"),
     "rows": ({"rows": 90}, "rows was 100 and is 90"),
     "accumulation": ({"gradient_accumulation_steps": 2}, "total_batch_size was 8 and is 16"),
-    "max_steps": ({"max_steps": 60}, r"was 20 and is 30, a share .*\(max_steps or .*: total_steps was 40 and is 60\."),
+    "share": (
+        {"max_steps": 60, "curriculum": {"warmup_steps": 0.6}},
+        r"was 20 and is 36, a share .*\(max_steps or .*: total_steps was 40 and is 60\.",
+    ),
     "group_by_length": ({"group_by_length": True}, "group_by_length was None and is {'lengths': "),
 }
 
