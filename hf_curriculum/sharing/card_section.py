@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
-from hf_curriculum.scoring import DIFFICULTIES, space_text
 from hf_curriculum.sharing.card_merge import BEGIN, END
-from hf_curriculum.viewing import summarize
+from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read
 _MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
@@ -87,47 +86,9 @@ def card_section(
 
 
 def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[list[str]]:
-    """Rows of the table: what was scored and how; what is not known is left out."""
-    encoder = part(record, "embedding")
-    index, outliers, repeats = record.get("davies_bouldin"), record.get("outliers"), record.get("repeats", 1)
-    facts = {
-        "Rows": ", ".join(f"{len(split):,} ({name})" for name, split in splits.items()),
-        "Encoder": _encoder_name(encoder),
-        "Its revision": encoder.get("revision"),
-        "Input column": encoder.get("input_column"),
-        "Pooling": encoder.get("pooling"),
-        "Layer": encoder.get("layer"),
-        "Prototypes": record.get("n_clusters"),
-        "Number of clusters": _choice(record),
-        "Davies-Bouldin index": None if index is None else f"{float(index):.4g}",
-        "Rows of clusters too small for a prototype": f"{outliers:,}" if outliers else None,
-        "Clustered inside each class of": record.get("label_column"),
-        "Embeddings before clustering": space_text(record),
-        "Clusterer": record.get("clusterer"),
-        "Difficulty": DIFFICULTIES.get(record["normalize"]) if "normalize" in record else None,
-        "Mean of clusterings": repeats if repeats > 1 else None,
-        "Seed": record.get("seed"),
-        "hf-curriculum": record.get("version"),
-    }
-    return [[name, _inline(value)] for name, value in facts.items() if value not in (None, "")]
-
-
-def _encoder_name(encoder: Mapping[str, Any]) -> str | None:
-    """Its id; of a local one the name of its folder and the hash by which its owner knows it."""
-    name = encoder.get("model_id")
-    return f"{name}, a local folder, weights {encoder.get('weights')}" if encoder.get("local") else name
-
-
-def _choice(record: Mapping[str, Any]) -> str | None:
-    """How K was chosen."""
-    asked, candidates = part(record, "options"), sorted(map(int, part(record, "davies_bouldin_curve")))
-    if record.get("clusterer"):
-        return None
-    if asked.get("n_clusters"):
-        return f"{asked['n_clusters']}, given"
-    if candidates:
-        return f"lowest Davies-Bouldin index of {len(candidates)} candidates, {candidates[0]} to {candidates[-1]}"
-    return "lowest Davies-Bouldin index in each class" if record.get("label_column") else None
+    """Rows of the table: what was scored and how."""
+    rows = {"Rows": ", ".join(f"{len(split):,} ({name})" for name, split in splits.items())}
+    return [[name, _inline(value)] for name, value in (rows | scoring_facts(record)).items()]
 
 
 def _call(record: Mapping[str, Any]) -> str:
@@ -142,7 +103,7 @@ def _call(record: Mapping[str, Any]) -> str:
         settings["cluster_range"] = tuple(settings["cluster_range"])
     scorer = _differing(settings, _OPTIONS | _SCORER_ONLY)
     is_local = bool(encoder.get("local"))
-    comments = {"model": _encoder_name(encoder)} if model and (is_local or not has_name) else {}
+    comments = {"model": encoder_name(encoder)} if model and (is_local or not has_name) else {}
     named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
     arguments = ["dataset", *([named] if model else [])]
     options = _literals(_encoder_options(encoder)) | _literals(_differing(settings, {"label_column": None}))

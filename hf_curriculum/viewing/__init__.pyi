@@ -1,3 +1,5 @@
+from .facts import encoder_name as encoder_name
+from .facts import scoring_facts as scoring_facts
 from .plots import draw_extremes as draw_extremes
 from .plots import plot_difficulty as plot_difficulty
 from .plots import plot_schedule as plot_schedule

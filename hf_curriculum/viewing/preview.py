@@ -1,11 +1,13 @@
 """What a curriculum will draw over a training."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_curriculum.training import CurriculumConfig, CurriculumSampler, ordered, row_weights
+from hf_curriculum.training import CurriculumConfig, CurriculumSampler, log_miss, ordered, row_weights
 
 
 @dataclass(frozen=True)
@@ -17,16 +19,23 @@ class Drawn:
         fraction: Its effective fraction.
         temperature: In the unit of difficulty; ``inf`` once sampling is uniform.
         mean_difficulty: Of a row drawn, as expected.
+        half: Number of rows, those drawn first, from which half of the draws come.
+        most: Times that the row drawn most is expected among as many draws as there are rows.
         share: Share of the draws that falls into each bin, sums to 1.
         rows: Some that it draws, each once.
+        chance: Of each row of the map, to be among as many draws as there are rows; their mean over the dataset is the
+            effective fraction.
     """
 
     step: int
     fraction: float
     temperature: float
     mean_difficulty: float
+    half: int
+    most: float
     share: NDArray[np.float64]
     rows: NDArray[np.int64]
+    chance: NDArray[np.float64]
 
 
 def preview(
@@ -36,6 +45,9 @@ def preview(
     edges: NDArray[np.float64],
     positions: int,
     rows: int,
+    *,
+    also: Sequence[int] = (),
+    mapped: Sequence[int] = (),
 ) -> list[Drawn]:
     """What a curriculum will draw at even distances over a training.
 
@@ -46,6 +58,8 @@ def preview(
         edges: Of the bins of difficulty.
         positions: Number of steps, the first and the last one included.
         rows: Draws to show of each.
+        also: Steps that are wanted beside these.
+        mapped: Row numbers of the map.
 
     Returns:
         What each of these steps draws, in their order.
@@ -54,18 +68,29 @@ def preview(
     scores = np.ma.compressed(difficulty).astype(np.float64)
     from_first = ordered(scores, config.order)
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
+    present = ~np.ma.getmaskarray(difficulty)
+    by_rank = np.argsort(from_first)
+    mapped = np.array(mapped, np.int64)
     drawn = []
-    for step in np.unique(np.linspace(0, total_steps, positions).round().astype(int)).tolist():
+    for step in np.unique([*np.linspace(0, total_steps, positions).round(), *also]).astype(int).tolist():
         temperature = sampler.temperature(step)
         weights = row_weights(from_first, temperature)
+        if math.isfinite(temperature):
+            probability = np.zeros(present.size)
+            probability[present] = weights
+        else:
+            probability = np.full(present.size, 1 / present.size)
         drawn.append(
             Drawn(
                 step=step,
                 fraction=sampler.effective_fraction(step),
                 temperature=temperature,
                 mean_difficulty=float(weights @ scores),
+                half=int(np.searchsorted(np.cumsum(weights[by_rank]), 0.5) + 1),
+                most=float(difficulty.size * weights.max()),
                 share=np.bincount(bins, weights, edges.size - 1).astype(np.float64),
                 rows=np.unique(sampler.indices(step)),
+                chance=-np.expm1(present.size * log_miss(probability[mapped])),
             )
         )
     return drawn

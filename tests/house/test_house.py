@@ -60,7 +60,7 @@ HOUSE = {
         "weights",
         "trainer",
     ],
-    "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
+    "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
     "sharing": ["card_merge", "card_section", "hub_errors", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
