@@ -70,7 +70,7 @@ def preview(
     bins = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, edges.size - 2)
     present = ~np.ma.getmaskarray(difficulty)
     by_rank = np.argsort(from_first)
-    mapped = np.array(mapped, np.int64)
+    of_map = np.array(mapped, np.int64)
     drawn = []
     for step in np.unique([*np.linspace(0, total_steps, positions).round(), *also]).astype(int).tolist():
         temperature = sampler.temperature(step)
@@ -90,7 +90,7 @@ def preview(
                 most=float(difficulty.size * weights.max()),
                 share=np.bincount(bins, weights, edges.size - 1).astype(np.float64),
                 rows=np.unique(sampler.indices(step)),
-                chance=-np.expm1(present.size * log_miss(probability[mapped])),
+                chance=-np.expm1(present.size * log_miss(probability[of_map])),
             )
         )
     return drawn

@@ -117,9 +117,7 @@ def _page(
         "clusters": [_extremes(summary) for summary in clusters[:_CLUSTERS]],
         "curve": _curve(record),
         "map": mapped,
-        "hardest": np.ma.argsort(-difficulty, kind="stable", endwith=True)[
-            : min(_LISTED, difficulty.count())
-        ].tolist(),
+        "hardest": _hardest(difficulty),
         "labels": None,
     }
     if labels := read_classes(dataset, record):
@@ -188,7 +186,8 @@ def _add_labels(
     embedding_column: str,
 ) -> None:
     """What the labels tell: those that look wrong, and those of each cluster."""
-    page["labels"] = told = {"column": labels.column, "names": [cut(name, _LETTERS) for name in labels.names]}
+    told: dict[str, Any] = {"column": labels.column, "names": [cut(name, _LETTERS) for name in labels.names]}
+    page["labels"] = told
     if found := doubts(dataset, labels, embedding_column, record):
         rows = found.rows[:_EXPORTED]
         shown = {*labels.given[rows[:_LISTED]].tolist(), *found.suggested[:_LISTED].tolist()}
@@ -217,6 +216,11 @@ def _add_labels(
             "own": labels.given[listed].tolist(),
             "usual": counts[cluster[listed]].argmax(1).tolist(),
         }
+
+
+def _hardest(difficulty: NDArray[np.floating]) -> list[int]:
+    rows = np.flatnonzero(~np.ma.getmaskarray(difficulty))
+    return rows[np.argsort(-np.ma.compressed(difficulty), kind="stable")][:_LISTED].tolist()
 
 
 def _extremes(summary: ClusterSummary) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def test_the_map_lights_what_the_step_draws(page, scored, visit):
 def test_the_step_plays_by_itself_and_stops(page, visit):
     tab = visit(page)
     tab.get_by_role("button", name="Play").click()
-    tab.wait_for_function("Number(document.getElementById('step').value) >= 3")
+    playwright.expect(tab.locator("#readout dd").first).not_to_have_text("0 of 40")
     tab.get_by_role("button", name="Stop").click()
     stopped = readout(tab)["Step"]
     tab.wait_for_timeout(400)
@@ -235,13 +235,14 @@ def test_a_box_on_the_map_selects_its_rows(page, scored, visit):
     tab = visit(page)
     tab.get_by_label("light up what is drawn").uncheck()
     tab.get_by_role("button", name="Box").click()
-    tab.locator("#map-plot").scroll_into_view_if_needed()
+    tab.evaluate("document.getElementById('map-plot').scrollIntoView({ block: 'center', behavior: 'instant' })")
     box = tab.locator("#map-plot .nsewdrag").bounding_box()
     middle = box["x"] + box["width"] / 2
     tab.mouse.move(box["x"] + 3, box["y"] + 3)
     tab.mouse.down()
     tab.mouse.move(middle, box["y"] + box["height"] - 3, steps=5)
     tab.mouse.up()
+    playwright.expect(tab.locator("#selection")).to_contain_text("rows of the map")
     at = tab.evaluate("document.getElementById('map-plot')._fullLayout.xaxis.p2d(%f)" % (box["width"] / 2))
     inside = sum(x < at for x in trace(tab, "map-plot", 0)[0])
     assert 0 < inside < len(scored) and abs(lit(tab) - inside) <= 2

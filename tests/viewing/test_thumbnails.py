@@ -151,8 +151,8 @@ def test_a_video_is_four_frames_side_by_side():
 def test_the_peaks_follow_the_sound():
     quiet_then_loud = np.r_[np.full(8_000, 0.1), np.full(8_000, 0.4)].astype(np.float32)
     [example] = examples(of({"audio": Audio()}, audio=[sound(quiet_then_loud)]), [0], "audio")
-    assert np.mean(example["peaks"][:45]) == pytest.approx(25, abs=3)
-    assert np.mean(example["peaks"][50:]) == pytest.approx(98, abs=3)
+    quiet, loud = np.median(example["peaks"][:45]), np.median(example["peaks"][50:])
+    assert loud / quiet == pytest.approx(4, rel=0.1)  # of the loudest of all, a resampler overshoots at the edge
 
 
 @pytest.fixture

@@ -479,7 +479,7 @@ function listenToMap() {
   const map = byId("map-plot");
   for (const event of ["plotly_hover", "plotly_click"]) map.on(event, ({ points }) => choose(points[0].pointNumber));
   map.on("plotly_selected", (event) => {
-    if (!event) return;
+    if (!event?.range && !event?.lassoPoints) return; // what ends a selection says nothing of rows
     shown.inside = new Set(event.points.filter(({ curveNumber }) => curveNumber === 0).map(({ pointNumber }) => pointNumber));
     Plotly.restyle(map, { selectedpoints: [null] }, [0]); // ours is the light
     light();
