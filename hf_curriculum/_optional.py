@@ -3,6 +3,10 @@
 from importlib import import_module
 from types import ModuleType
 
+SOURCE = "git+https://github.com/hf-curriculum/hf-curriculum"
+"""Where the package is installed from; empty once there is a release, which its name finds."""
+_MODULES = {"plot": ["matplotlib"], "report": ["jinja2", "plotly"]}
+
 
 def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import ``module``, or name the extra of this package that brings it.
@@ -24,6 +28,31 @@ def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
         if error.name != module.partition(".")[0]:
             raise  # installed, but one of *its* imports is missing: show the true cause
         raise ModuleNotFoundError(
-            f"{purpose} needs `{error.name}`. Install it with `pip install 'hf-curriculum[{extra}]'`.",
+            f"{purpose} needs `{error.name}`. Install it with `{install_line(extra)}`.",
             name=error.name,
         ) from error
+
+
+def require_extras(*extras: str, purpose: str) -> None:
+    """Raise unless what these extras bring is there; before any work is done.
+
+    Args:
+        extras: ``"plot"`` or ``"report"``.
+        purpose: What needs them, the subject of the error's first sentence.
+
+    Raises:
+        ModuleNotFoundError: If a module is not installed.
+    """
+    for extra in extras:
+        for module in _MODULES[extra]:
+            require_extra(module, extra=extra, purpose=purpose)
+
+
+def install_line(extra: str) -> str:
+    """What to type to have an extra of the package.
+
+    Example:
+        >>> install_line("all")
+        "pip install 'hf-curriculum[all] @ git+https://github.com/hf-curriculum/hf-curriculum'"
+    """
+    return f"pip install 'hf-curriculum[{extra}]{f' @ {SOURCE}' if SOURCE else ''}'"

@@ -109,6 +109,7 @@ def add_difficulty(
         _check_encoder(scorer.trained_on_, encoder)
     else:
         blocks, has_embedding = embeddings[reference]
+        logger.info("Clustering %d rows.", np.sum(has_embedding))
         scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
     scored = {}
     for name, split in splits.items():
