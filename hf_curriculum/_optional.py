@@ -5,7 +5,6 @@ from types import ModuleType
 
 SOURCE = "git+https://github.com/hf-curriculum/hf-curriculum"
 """Where the package is installed from; empty once there is a release, which its name finds."""
-_MODULES = {"plot": ["matplotlib"], "report": ["jinja2", "plotly"]}
 
 
 def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -31,21 +30,6 @@ def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs `{error.name}`. Install it with `{install_line(extra)}`.",
             name=error.name,
         ) from error
-
-
-def require_extras(*extras: str, purpose: str) -> None:
-    """Raise unless what these extras bring is there; before any work is done.
-
-    Args:
-        extras: ``"plot"`` or ``"report"``.
-        purpose: What needs them, the subject of the error's first sentence.
-
-    Raises:
-        ModuleNotFoundError: If a module is not installed.
-    """
-    for extra in extras:
-        for module in _MODULES[extra]:
-            require_extra(module, extra=extra, purpose=purpose)
 
 
 def install_line(extra: str) -> str:

@@ -235,6 +235,14 @@ Train on them easy-first:
     answer(result, text, as_json)
 
 
+def _require_report() -> None:
+    """Raise unless what the report needs is installed; before any work."""
+    from hf_curriculum._optional import require_extra
+
+    require_extra("plotly.offline", extra="report", purpose="The report")
+    require_extra("jinja2", extra="report", purpose="The report")
+
+
 @app.command(short_help="Write an HTML page that shows a scored dataset.")
 def report(
     scored: Scored,
@@ -267,10 +275,9 @@ def report(
     hf-curriculum report me/tiny-imagenet-scored --output tiny-imagenet.html
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
-        from hf_curriculum._optional import require_extras
         from hf_curriculum.cli.sources import load, require_page
 
-        require_extras("report", purpose="The report")
+        _require_report()
         require_page(output, overwrite)
         rows = load(scored, split, config)
 
@@ -344,9 +351,10 @@ def demo(
     hf-curriculum demo
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
-        from hf_curriculum._optional import require_extras
+        from hf_curriculum._optional import require_extra
 
-        require_extras("plot", "report", purpose="The demo")
+        require_extra("matplotlib.pyplot", extra="plot", purpose="The demo's picture")
+        _require_report()
 
         import torch
 

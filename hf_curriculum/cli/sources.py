@@ -63,7 +63,7 @@ def load(names: str | Sequence[str], split: str | None, config: str | None = Non
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, ImportError):  # of torchcodec, to read no more than names
             return _load_sounds(name, split, config)
-        raise ValueError(f"{name!r} cannot be read: {error.__cause__ or error}") from error
+        raise _unreadable(repr(name), error) from error
     except (FileNotFoundError, ConnectionError) as error:
         hint = _meant(name)
         raise ValueError(
@@ -231,8 +231,16 @@ def _load_files(paths: list[Path], split: str | None) -> Dataset | DatasetDict:
     try:  # files without names of splits are one, which their builder calls train
         return _pick(load_dataset(_BUILDERS[kinds[0]], data_files=files, **options), split)
     except (DatasetGenerationError, pa.ArrowInvalid) as error:
-        named_files = paths[0] if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
-        raise ValueError(f"{named_files} cannot be read: {error.__cause__ or error}") from error
+        which = str(paths[0]) if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
+        raise _unreadable(which, error) from error
+
+
+def _unreadable(what: str, error: Exception) -> Exception:
+    """What is to be said of an error of ``load_dataset``: the input's fault, unless the disk is full or closed."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno:
+        return cause
+    return ValueError(f"{what} cannot be read: {cause or error}")
 
 
 def _pick(loaded: Dataset | DatasetDict, split: str | None) -> Dataset | DatasetDict:
