@@ -32,11 +32,12 @@ def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
         ) from error
 
 
-def install_line(extra: str) -> str:
-    """What to type to have an extra of the package.
+def install_line(extra: str = "") -> str:
+    """What to type to have the package with an extra.
 
     Example:
         >>> install_line("all")
         "pip install 'hf-curriculum[all] @ git+https://github.com/hf-curriculum/hf-curriculum'"
     """
-    return f"pip install 'hf-curriculum[{extra}]{f' @ {SOURCE}' if SOURCE else ''}'"
+    name = f"hf-curriculum[{extra}]" if extra else "hf-curriculum"
+    return f"pip install '{name} @ {SOURCE}'" if SOURCE else f"pip install '{name}'"

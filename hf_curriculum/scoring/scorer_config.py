@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_curriculum._optional import install_line
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 
 CONFIG = "config.json"
@@ -125,7 +126,7 @@ def _check_version(path: Path, version: object) -> None:
     if version != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format_version {version}; this version of hf-curriculum reads {FORMAT_VERSION}. Upgrade it: "
-            "pip install -U hf-curriculum."
+            f"{install_line().replace('install', 'install -U')}."
         )
 
 
