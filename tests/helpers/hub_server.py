@@ -1,8 +1,8 @@
 """A Hub on the loopback interface: what huggingface_hub and datasets ask of one.
 
 A test makes it fail by ``server.faults``: pairs of a pattern of ``"METHOD /path"`` and what happens to the next
-request that matches, :func:`drop`, :func:`refuse`, :func:`lose`, :func:`hide`, or a function of the handler that is truthy
-if it has answered (it reads the body before).
+request that matches, :func:`drop`, :func:`refuse`, :func:`lose`, :func:`hide`, or a function of the handler that
+is truthy if it has answered (it reads the body before).
 """
 
 import base64
