@@ -14,7 +14,7 @@ LINE = re.compile(
 
 def test_each_page_says_the_line_that_works():
     found = [(path.name, one or other) for path in PAGES for one, other in LINE.findall(path.read_text())]
-    assert len({page for page, _ in found}) > 3
+    assert len({page for page, _ in found}) >= 3  # without the notebooks, in the source archive
     for page, line in found:
         extra = re.search(r"\[(\w+)\]", line)
         assert f"'{line}'" in install_line(extra[1] if extra else ""), page
