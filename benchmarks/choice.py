@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import davies_bouldin_score
 
-from hf_curriculum.scoring.kmeans import choose_k
+from hf_curriculum.scoring.choice import choose_k
 from hf_curriculum.scoring.points import Points
 
 

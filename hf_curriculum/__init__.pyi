@@ -1,11 +1,13 @@
 __version__: str
 
 from .data import provenance as provenance
+from .data import save_sorted as save_sorted
 from .embedding import Embedder as Embedder
 from .embedding import add_embeddings as add_embeddings
 from .scoring import DifficultyScorer as DifficultyScorer
 from .scoring import Scores as Scores
 from .scoring import add_difficulty as add_difficulty
+from .scoring import score_parquet as score_parquet
 from .sharing import push_scored as push_scored
 from .training import CurriculumConfig as CurriculumConfig
 from .training import CurriculumMixin as CurriculumMixin

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Audio, ClassLabel, Dataset, Features, Image, Value
+from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value
 from huggingface_hub import constants
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
@@ -31,6 +31,9 @@ from transformers import (
     Dinov2Config,
     Dinov2Model,
     PreTrainedTokenizerFast,
+    VideoMAEConfig,
+    VideoMAEImageProcessor,
+    VideoMAEModel,
     ViTConfig,
     ViTImageProcessor,
     ViTModel,
@@ -182,3 +185,21 @@ def clips() -> Dataset:
     features = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "label": Value("int64")})
     raw = Dataset.from_dict({"audio": rows, "label": list(range(30))}, features=features)
     return raw.cast_column("audio", Audio(sampling_rate=8000))
+
+
+@pytest.fixture(scope="session")
+def films(digits):
+    frames = [[digits[i + j]["image"] for j in range(5)] for i in range(6)]
+    return Dataset.from_dict({"film": frames}, features=Features({"film": List(Image())}))
+
+
+@pytest.fixture(scope="session")
+def tiny_videomae(tmp_path_factory):
+    path = tmp_path_factory.mktemp("videomae")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = VideoMAEConfig(**sizes, image_size=16, patch_size=8, num_frames=4, tubelet_size=2)
+    VideoMAEModel(config).save_pretrained(path)
+    size = {"height": 16, "width": 16}
+    VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(path)
+    return str(path)

@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_LOCAL = ("num_workers", "cache_dir")  # of one machine
 _BUILTINS = ["builtin/hog", "builtin/logmel", "builtin/tfidf"]
 _SOURCES = (
     "Parquet, JSON lines, CSV, TSV, text or Arrow file, several of them or a quoted pattern, a directory of these, of "
@@ -41,11 +42,32 @@ class LongInputs(str, Enum):
     mean = "mean"
 
 
+class Measure(str, Enum):
+    """Choices of ``--measure``."""
+
+    distance = "distance"
+    margin = "margin"
+
+
+class Duplicates(str, Enum):
+    """Choices of ``--duplicates``."""
+
+    keep = "keep"
+    first = "first"
+
+
 class OnError(str, Enum):
     """Choices of ``--on-error``."""
 
     fail = "raise"
     null = "null"
+
+
+class Engine(str, Enum):
+    """Choices of ``--engine``."""
+
+    local = "local"
+    ray = "ray"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
@@ -67,6 +89,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -79,14 +102,14 @@ def main(
     hf-curriculum report scored                                        look at them
     hf-curriculum push scored ME/NAME                                  share them
     """  # noqa: D301 - click looks for the character
-    listen()
+    context.call_on_close(listen())
 
 
 @app.command(short_help="Add difficulty columns to a dataset.")
 def score(
     dataset: Annotated[list[str], typer.Argument(help=_SOURCES, show_default=False)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Directory for the scored dataset.", show_default=False)
+        str, typer.Option("--output", "-o", help="Directory for the scored dataset.", show_default=False)
     ],
     model: Annotated[
         str | None,
@@ -102,12 +125,23 @@ def score(
     config: Config = None,
     column: Column = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Number of clusters. [default: by the Davies-Bouldin index]", show_default=False)
+        int | None,
+        typer.Option(
+            help="Number of clusters. [default: where the Davies-Bouldin index has a minimum, else sqrt(N)]",
+            show_default=False,
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
     ] = None,
     normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    measure: Annotated[
+        Measure,
+        typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
+    ] = Measure.distance,
+    duplicates: Annotated[
+        Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
+    ] = Duplicates.keep,
     repeats: Annotated[int, typer.Option(help="Clusterings whose mean is the difficulty: steadier.", min=1)] = 1,
     scorer: Annotated[
         str | None,
@@ -143,6 +177,12 @@ def score(
         bool, typer.Option("--trust-remote-code", help="Run the code that a Hub model brings.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="ray: Parquet of any size (file, folder, glob, URL) to Parquet, on all machines of a cluster."
+        ),
+    ] = Engine.local,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a scored dataset at --output; never anything else.")
     ] = False,
@@ -157,11 +197,9 @@ def score(
     hf-curriculum score news.parquet --model sentence-transformers/all-MiniLM-L6-v2 --output scored
     hf-curriculum score photos/ --model facebook/dinov2-small --output scored
     hf-curriculum score speech/ --model facebook/hubert-base-ls960 --output scored
+    hf-curriculum score s3://me/photos --model facebook/dinov2-small --output s3://me/scored --engine ray
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
-        from hf_curriculum.cli.sources import load, require_embeddings, require_output, save
-
-        require_output(output, dataset, overwrite)
         embedding = {
             "input_column": column,
             "revision": revision,
@@ -174,30 +212,84 @@ def score(
         options: dict[str, Any] = {name: value for name, value in embedding.items() if value is not None}
         if model:
             options |= {"batch_size": batch_size, "on_error": on_error.value, "long_inputs": long_inputs.value}
+        elif engine is Engine.ray:
+            raise ValueError("--engine ray embeds the rows: pass --model.")
         elif options:
             raise ValueError(f"Without --model nothing is embedded: drop {', '.join(map(option, options))}.")
-        measure: dict[str, Any] = {
+        fit: dict[str, Any] = {
             "n_clusters": clusters,
             "normalize": None if normalize is Normalize.none else normalize.value,
             "seed": seed,
+            "measure": measure.value,
         }
-        if scorer and (measure, repeats) != ({"n_clusters": None, "normalize": "minmax", "seed": 42}, 1):
-            raise ValueError("--scorer brings its own --clusters, --normalize, --seed and --repeats: drop these.")
+        _check_scorer(scorer, fit, repeats)
+        if engine is Engine.ray:
+            if duplicates is not Duplicates.keep:
+                raise ValueError("--engine ray does not compare rows of all files: leave --duplicates out.")
+            if split or config or overwrite:
+                raise ValueError(
+                    "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
+                    "--split, --config and --overwrite out."
+                )
+            if not options.keys().isdisjoint(_LOCAL):
+                raise ValueError(f"--engine ray has its own: leave {' and '.join(map(option, _LOCAL))} out.")
+            options |= _scorer(scorer, fit, repeats) | {"label_column": label_column}
+            return _score_by_ray(dataset, output, model, options, as_json)
+
+        from hf_curriculum.cli.sources import load, require_embeddings, require_output, save
+
+        folder = Path(output)
+        require_output(folder, dataset, overwrite)
         rows = load(dataset, split, config)
         if not model:
             require_embeddings(rows)
 
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
-        from hf_curriculum.scoring import DifficultyScorer, add_difficulty
+        from hf_curriculum.scoring import add_difficulty
 
-        if scorer:
-            measure = {"scorer": DifficultyScorer.from_pretrained(scorer)}
-        elif repeats > 1:
-            measure = {"scorer": DifficultyScorer(**measure, repeats=repeats)}
-        scored = add_difficulty(rows, model, label_column=label_column, **measure, **options)
+        options |= _scorer(scorer, fit, repeats) | {"label_column": label_column, "duplicates": duplicates.value}
+        scored = add_difficulty(rows, model, **options)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
-            save(scored, output)
-            _tell_of_scores(scored, output, as_json)
+            save(scored, folder)
+            _tell_of_scores(scored, folder, as_json)
+
+
+def _check_scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> None:
+    """Raise if what a saved scorer brings is asked for beside it."""
+    default = {"n_clusters": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
+    if scorer and (fit, repeats) != (default, 1):
+        raise ValueError(
+            "--scorer brings its own --clusters, --normalize, --seed, --measure and --repeats: drop these."
+        )
+
+
+def _scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """Arguments that say by what the rows are scored."""
+    from hf_curriculum.scoring import DifficultyScorer
+
+    if scorer:
+        return {"scorer": DifficultyScorer.from_pretrained(scorer)}
+    return {"scorer": DifficultyScorer(**fit, repeats=repeats)} if repeats > 1 else fit
+
+
+def _score_by_ray(sources: list[str], output: str, model: str | None, options: dict[str, Any], as_json: bool) -> None:
+    assert model is not None
+
+    from hf_curriculum.scoring import score_parquet
+
+    scorer = score_parquet(sources if len(sources) > 1 else sources[0], output, model, **options)
+    text = f"""
+Scored the rows in {scorer.n_clusters_:,} clusters; Parquet files and the scorer are in {output}.
+
+Train on them easy-first:
+
+    from datasets import load_dataset
+    from hf_curriculum import CurriculumTrainer
+
+    rows = load_dataset("parquet", data_files={output + "/*.parquet"!r}, split="train")
+    trainer = CurriculumTrainer(model=model, args=args, train_dataset=rows)
+"""
+    answer({"output": output, "n_clusters": scorer.n_clusters_}, text, as_json)
 
 
 def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool) -> None:
@@ -218,10 +310,17 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
         **({"splits": {name: len(split) for name, split in splits.items()}} if named else {}),
     }
     missing = f", {without:,} of them without a difficulty" if without else ""
+    doubtful = record.get("doubtful_labels")
+    told = (
+        ""
+        if doubtful is None
+        else f"\nAbout {doubtful:,} labels look wrong: highest difficulties first, see suggested_label."
+    )
+    copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
     chosen = f"[{shown!r}]" if named else ""
     text = f"""
-Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.
+Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
 
 Look at them:   hf-curriculum report {shlex.quote(str(output))}
 Share them:     hf-curriculum push {shlex.quote(str(output))} USER/NAME
@@ -305,6 +404,9 @@ def push(
         str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    sort: Annotated[
+        bool, typer.Option("--sort", help="Sort the rows of each file by difficulty: streams read less then.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Upload a scored dataset to the Hub, with a dataset card and its pictures.
@@ -323,7 +425,7 @@ def push(
         from hf_curriculum.sharing import push_scored
 
         split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
-        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr)
+        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr, sort=sort)
         text = f"""
 Pushed to {url}
 

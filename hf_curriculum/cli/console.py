@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,14 +30,25 @@ def answering(as_json: bool) -> Iterator[None]:
         _fail(in_own_words(_sentence(error)), FAILED, as_json)
 
 
-def listen() -> None:
-    """Show what the library logs: warnings, and where somebody waits at a terminal also what it is at."""
+def listen() -> Callable[[], None]:
+    """Show what the library logs: warnings, and where somebody waits at a terminal also what it is at.
+
+    Returns:
+        What ends it.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_InOwnWords())
-    logger = logging.getLogger("hf_curriculum")
-    logger.addHandler(handler)  # other libraries have handlers of their own
+    logger = logging.getLogger("hf_curriculum")  # other libraries have handlers of their own
+    logger.addHandler(handler)
+    level = logger.level
     if sys.stderr.isatty():
         logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    return end
 
 
 def option(name: str) -> str:
@@ -73,7 +84,8 @@ def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 _OPTIONS = {"input_column": "--column", "n_clusters": "--clusters", "model_id": "--model"}
-_WORDS = ("normalize", "pooling", "layer", "repeats", "revision", "seed", "scorer")  # that sentences have, too
+# Words that sentences have, too.
+_WORDS = ("normalize", "pooling", "layer", "measure", "duplicates", "repeats", "revision", "seed", "scorer")
 _NAMES = (
     *_OPTIONS,
     "batch_size",
@@ -86,7 +98,7 @@ _NAMES = (
 )
 # What stands in quotes is the user's.
 _ARGUMENT = re.compile(
-    rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==))(?:=(?:'([^']*)'|(\d+)|True))?"""
+    rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==))(?:=(?:['"]([^'"]*)['"]|(\d+)|True))?"""
 )
 
 

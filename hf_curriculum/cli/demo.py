@@ -10,8 +10,14 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
-from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainingArguments,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    set_seed,
+)
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.scoring import add_difficulty

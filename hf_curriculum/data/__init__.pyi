@@ -3,6 +3,7 @@ from .columns import DIFFICULTY as DIFFICULTY
 from .columns import DISTANCE as DISTANCE
 from .columns import EMBEDDING as EMBEDDING
 from .columns import SCORES as SCORES
+from .columns import SUGGESTED_LABEL as SUGGESTED_LABEL
 from .columns import add_columns as add_columns
 from .columns import append_dataset as append_dataset
 from .columns import arrow_column as arrow_column
@@ -24,6 +25,12 @@ from .media import read_image as read_image
 from .media import read_text as read_text
 from .media import read_video as read_video
 from .media import undecoded as undecoded
+from .options import hint as hint
+from .options import is_number as is_number
+from .options import plain_number as plain_number
+from .options import require_count as require_count
+from .options import require_number as require_number
+from .options import suggesting as suggesting
 from .pictures import BadRow as BadRow
 from .quantiles import difficulty_quantiles as difficulty_quantiles
 from .quantiles import spread_quantiles as spread_quantiles
@@ -32,6 +39,11 @@ from .record import part as part
 from .record import provenance as provenance
 from .record import require_own as require_own
 from .record import score_features as score_features
+from .sorted_files import number_of_files as number_of_files
+from .sorted_files import save_sorted as save_sorted
+from .sorted_files import sorted_difficulties as sorted_difficulties
+from .sorted_files import stored_table as stored_table
+from .sorted_files import write_sorted as write_sorted
 from .splits import as_dataset as as_dataset
 from .splits import fit_split as fit_split
 from .splits import rejoined as rejoined

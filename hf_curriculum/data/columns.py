@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 65_536
 SCORES = EMBEDDING, CLUSTER, DISTANCE, DIFFICULTY = "embedding", "cluster", "distance", "difficulty"
+SUGGESTED_LABEL = "suggested_label"
 
 
 def require_column(
@@ -33,8 +34,11 @@ def require_column(
         made_by: The call that makes it. Default ``None``, a column of the user's own.
 
     Raises:
+        TypeError: If its name is no string.
         ValueError: If the column is missing.
     """
+    if not isinstance(column, str):
+        raise TypeError(f"A column is named by a string, got {column!r}.")
     names = list((dataset.column_names or ()) if isinstance(dataset, Dataset | IterableDataset) else dataset)
     if column in names:
         return
@@ -66,8 +70,8 @@ def read_difficulty(dataset: Dataset, column: str) -> NDArray[np.floating]:
         raise ValueError(f"Column {column!r} holds {array.type}, not numbers; numeric columns: {numeric}.")
     if array.null_count == len(array):
         raise ValueError(f"Column {column!r} is null in all {len(array)} rows.")
-    if pa.types.is_integer(array.type) and (pc.max(array).as_py() or 0) > 2**53:
-        row = pc.index(array, pc.max(array)).as_py()
+    if pa.types.is_integer(array.type) and pc.max(array).as_py() > 2**53:
+        row = int(array.fill_null(0).to_numpy().argmax())
         raise ValueError(
             f"Column {column!r} is {pc.max(array)} in row {row}, more than float64 holds exactly (2^53). Subtract the "
             "minimum of the column, or scale it down."
@@ -132,20 +136,24 @@ def read_labels(dataset: Dataset, column: str) -> NDArray[Any]:
         column: Its name.
 
     Returns:
-        The class of each row, of integers or strings of numpy, shape ``(N,)``.
+        The class of each row, of integers or strings of numpy, shape ``(N,)``. A masked array where the column has
+        nulls.
 
     Raises:
-        ValueError: If the column is missing, has a null, or holds neither integers nor strings.
+        ValueError: If the column is missing, null in all rows, or holds neither integers nor strings.
     """
     require_column(dataset, column)
     array = arrow_column(dataset, column)
-    if array.null_count:
-        row = int(np.argmax(array.is_null().to_numpy(zero_copy_only=False)))
-        raise ValueError(f"Label column {column!r} is null in {array.null_count} rows, the first is row {row}.")
+    if 0 < len(array) == array.null_count:
+        raise ValueError(f"Label column {column!r} is null in all {len(array)} rows.")
     if not (pa.types.is_integer(array.type) or pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise ValueError(f"Label column {column!r} holds {array.type}; labels must be integers or strings.")
+    null = array.is_null().to_numpy(zero_copy_only=False)
+    if null.any():
+        array = array.fill_null(0 if pa.types.is_integer(array.type) else "")
     labels = array.to_numpy(zero_copy_only=False)
-    return labels.astype(str) if labels.dtype == object else labels
+    labels = labels.astype(str) if labels.dtype == object else labels
+    return np.ma.masked_array(labels, null) if null.any() else labels
 
 
 def read_clusters(dataset: Dataset) -> NDArray[np.int64]:
@@ -178,7 +186,8 @@ def hide_columns(dataset: Any, columns: Collection[str]) -> Any:
         return DatasetDict({name: hide_columns(split, columns) for name, split in dataset.items()})
     if not isinstance(dataset, Dataset):
         return dataset
-    shown = [name for name in dataset.format["columns"] if name not in columns]
+    every = dataset.format["output_all_columns"]  # which shows the others, too, as they are: now in the format
+    shown = [name for name in (dataset.column_names if every else dataset.format["columns"]) if name not in columns]
     return dataset.with_format(dataset.format["type"], columns=shown, **dataset.format["format_kwargs"])
 
 

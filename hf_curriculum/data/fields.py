@@ -145,9 +145,14 @@ _ENCODER: dict[str, Field] = {
 }
 _SCORES: dict[str, Field] = {
     "embedding": _is_object,
+    "measure": _TEXT,
     "n_clusters": _is_count,
+    "chosen_by": _TEXT,
     "options": _is_options,
     "outliers": _is_size,
+    "doubtful_labels": _is_size,
+    "duplicates": _TEXT,
+    "copies": _is_size,
     "davies_bouldin": _INDEX,
     "davies_bouldin_curve": _is_object,
     "label_column": _TEXT,

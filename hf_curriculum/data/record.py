@@ -10,7 +10,7 @@ from datasets import (
     Value,
 )
 
-from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, require_column
+from hf_curriculum.data.columns import CLUSTER, DIFFICULTY, DISTANCE, SUGGESTED_LABEL, require_column
 from hf_curriculum.data.fields import encoder_fields, score_fields
 
 
@@ -71,7 +71,8 @@ def provenance(dataset: Dataset, column: str = DIFFICULTY) -> dict[str, Any]:
 def require_own(dataset: Dataset, columns: Collection[str], remedy: str = "") -> None:
     """Raise unless each of ``columns`` is missing, or was written by this library and so may be replaced.
 
-    Cluster and distance carry no record: a difficulty column of ours, whatever its name, vouches for them.
+    Cluster, distance and suggested label carry no record: a difficulty column of ours, whatever its name, vouches for
+    them.
 
     Args:
         dataset: Has these columns, or has not.
@@ -79,11 +80,19 @@ def require_own(dataset: Dataset, columns: Collection[str], remedy: str = "") ->
         remedy: A further way out, for the message.
 
     Raises:
+        TypeError: If a name is none.
         ValueError: If a column of somebody else would be lost.
     """
     scored = any(provenance(dataset, name).keys() >= {"normalize", "n_clusters"} for name in dataset.column_names)
     for name in columns:
-        if name not in dataset.column_names or provenance(dataset, name) or scored and name in (CLUSTER, DISTANCE):
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"The new column needs a name, got {name!r}.")
+        if (
+            name not in dataset.column_names
+            or provenance(dataset, name)
+            or scored
+            and name in (CLUSTER, DISTANCE, SUGGESTED_LABEL)
+        ):
             continue
         raise ValueError(
             f"Column {name!r} is in the dataset already, is not known to come from hf_curriculum, and would be "

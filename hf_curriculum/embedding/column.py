@@ -15,10 +15,10 @@ from datasets.fingerprint import generate_random_fingerprint, get_temporary_cach
 from datasets.utils.tqdm import tqdm
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.data import EMBEDDING, require_count, undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
-from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder
+from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder, window_rows
 from hf_curriculum.embedding.shards import ShardFolder
 from hf_curriculum.embedding.sources import files_named, files_of
 from hf_curriculum.encoders import digest
@@ -41,9 +41,9 @@ class Work:
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
+        require_count(self.batch_size, "batch_size")
+        require_count(self.shard_size, "shard_size", optional=True)
+        require_count(self.num_workers, "num_workers", least=0, optional=True)
         if self.on_error not in ("raise", "null"):
             raise ValueError(f"on_error must be 'raise' or 'null', got {self.on_error!r}.")
 
@@ -192,7 +192,7 @@ class ColumnJob:
     @property
     def _window_size(self) -> int:
         """Rows that are best prepared together."""
-        return self.work.batch_size * max(1, self.forward.encoder.window // self.work.batch_size)
+        return window_rows(self.forward.encoder, self.work.batch_size)
 
     def _ranges(self, start: int) -> list[tuple[int, int]]:
         """The windows of a shard."""

@@ -6,7 +6,16 @@ from typing import Any, TypeVar
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_curriculum.data import EMBEDDING, append_dataset, as_dataset, fit_split, rejoined, require_own, splits_of
+from hf_curriculum.data import (
+    EMBEDDING,
+    append_dataset,
+    as_dataset,
+    fit_split,
+    rejoined,
+    require_own,
+    splits_of,
+    suggesting,
+)
 from hf_curriculum.embedding.column import ColumnJob, Work
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.encoders import Options, evaluated, load_encoder
@@ -14,6 +23,7 @@ from hf_curriculum.encoders import Options, evaluated, load_encoder
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
 
+@suggesting
 def add_embeddings(
     dataset: AnyDataset,
     model_id: str | Callable[..., Any],

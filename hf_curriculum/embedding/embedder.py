@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,11 @@ from datasets import Dataset, Features, IterableDataset
 from datasets.fingerprint import generate_random_fingerprint
 
 from hf_curriculum._version import __version__
-from hf_curriculum.data import EMBEDDING, undecoded
+from hf_curriculum.data import EMBEDDING, suggesting, undecoded
 from hf_curriculum.embedding.batches import MapBatch
 from hf_curriculum.embedding.column import Work
 from hf_curriculum.embedding.forward import Forward, arithmetic, require_dtype
-from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows
+from hf_curriculum.embedding.rows import RowEmbedder, prepare_rows, window_rows
 from hf_curriculum.encoders import Encoder, Model, Options, digest, find_column, find_model
 from hf_curriculum.processes import this_process
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _UNKNOWN = "unknown-"
 
 
+@suggesting
 class Embedder:
     """Rows to vectors, as a function of a batch: ``dataset.map(Embedder(model_id), batched=True)``.
 
@@ -83,7 +85,7 @@ class Embedder:
         trust_remote_code: bool = False,
     ) -> None:
         require_dtype(dtype)
-        self.model_id = model_id
+        self.model_id = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
         self.input_column = input_column
         self.output_column = output_column
         self.dtype = dtype
@@ -182,6 +184,35 @@ class Embedder:
             if embedder.dim is not None:
                 return Features({**dataset.features, self.output_column: embedder.feature})
         raise ValueError(f"No row of column {column!r} can be embedded.")
+
+    def column(self, features: Mapping[str, Any]) -> str:
+        """The column that it embeds, of a dataset of these features.
+
+        Args:
+            features: Feature types by column.
+
+        Returns:
+            Its name.
+
+        Raises:
+            ValueError: If no column or several columns fit.
+        """
+        return self._find(features)[0]
+
+    def window(self, features: Mapping[str, Any]) -> int:
+        """Rows that a batch best has, so that texts of one length find each other; :func:`add_embeddings` takes them.
+
+        Args:
+            features: Feature types by column.
+
+        Returns:
+            Their number.
+
+        Raises:
+            ValueError: If no column or several columns fit.
+        """
+        column, kind = self._find(features)
+        return window_rows(self._embedder(column, kind, None).forward.encoder, self._work.batch_size)
 
     @property
     def _modalities(self) -> tuple[str, ...]:

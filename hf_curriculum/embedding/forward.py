@@ -94,14 +94,14 @@ class Forward:
             float32, shape ``(n, dim)``; the weighted mean where a row has several inputs.
         """
         with in_eval_mode(self.encoder.model):
-            vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)])
+            # To the CPU, where index_add_ adds in order: on a GPU a row of three parts differs from run to run.
+            vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)]).cpu()
         positions = torch.from_numpy(np.concatenate([batch.positions for batch in prepared.batches]))
         weights = torch.from_numpy(np.concatenate([batch.weights for batch in prepared.batches]))
-        positions, weights = positions.to(vectors.device), weights.to(vectors.device)
-        sums = torch.zeros(n, vectors.shape[1], device=vectors.device)
+        sums = torch.zeros(n, vectors.shape[1])
         sums.index_add_(0, positions, vectors * weights[:, None])
-        total = torch.zeros(n, device=vectors.device).index_add_(0, positions, weights)
-        mean: NDArray[np.float32] = (sums / total[:, None]).cpu().numpy()
+        total = torch.zeros(n).index_add_(0, positions, weights)
+        mean: NDArray[np.float32] = (sums / total[:, None]).numpy()
         return mean
 
     def _run(self, inputs: Any) -> list[torch.Tensor]:

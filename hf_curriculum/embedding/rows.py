@@ -79,6 +79,19 @@ def prepare_rows(encoder: Encoder, values: Sequence[Any], batch_size: int) -> Pr
     return PreparedRows(len(values), list(samples), bad, prepared)
 
 
+def window_rows(encoder: Encoder, batch_size: int) -> int:
+    """Rows that are best prepared together: whole batches.
+
+    Args:
+        encoder: Prepares them.
+        batch_size: Inputs of a batch at the most.
+
+    Returns:
+        Their number.
+    """
+    return batch_size * max(1, encoder.window // batch_size)
+
+
 @contextmanager
 def _blame(position: int, bad: dict[int, str]) -> Iterator[None]:
     """Note what goes wrong in the block as the fault of the row at this position."""

@@ -26,7 +26,8 @@ from hf_curriculum.processes import agree, this_process
 
 logger = logging.getLogger(__name__)
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room."""
 _UNFINISHED = "unfinished-"
 _NAME = re.compile(r"shard-(\d{12})-([0-9a-f]{32})\.arrow")
 _BATCH_ROWS = 2048
@@ -160,9 +161,10 @@ class ShardFolder:
             owner = next((rank for rank, gone in enumerate(missing) if start not in gone), None)
             if owner is None:
                 raise self._deleted("written to", FileNotFoundError())
-            with agree("sharing finished shards"):
+            with agree("reading finished shards"):  # before the others wait for what it reads
                 parcel = [self._finished[start].read_bytes() if state.process_index == owner else None]
-                (content,) = broadcast_object_list(parcel, from_process=owner)
+            (content,) = broadcast_object_list(parcel, from_process=owner)
+            with agree("writing finished shards"):
                 if start in missing[state.process_index]:
                     with self._appears_whole(start) as file:
                         file.write_bytes(content)
@@ -188,7 +190,7 @@ class ShardFolder:
             cause = _os_error_behind(error)
             if cause is None:
                 raise
-            if cause.errno in _FULL:
+            if cause.errno in FULL:
                 raise self._full(cause.errno) from error
             if folder.exists():
                 raise

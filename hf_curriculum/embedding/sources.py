@@ -13,15 +13,15 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://")
 _FIXED = re.compile(r"hf://[^:]*@[0-9a-f]{40}/")
 
 
-def files_of(dataset: Dataset) -> list[tuple[int, int] | None]:
-    """Size and time of change (ns) of the Arrow files that a dataset lies on, but for those of this process."""
+def files_of(dataset: Dataset) -> list[tuple[int, ...] | None]:
+    """Size and times of change of the Arrow files that a dataset lies on, but for those of this process."""
     own = get_temporary_cache_files_directory()
     names = [file["filename"] for file in dataset.cache_files]
     return [_stat(name) for name in names if not name.startswith(own)]
 
 
 def files_named(dataset: Dataset, column: str) -> list[Any]:
-    """Path, size and time of change (ns) of each local file that a column names, and does not hold.
+    """Path, size and times of change of each local file that a column names, and does not hold.
 
     Args:
         dataset: Has the column, undecoded.
@@ -42,7 +42,7 @@ def files_named(dataset: Dataset, column: str) -> list[Any]:
                 if " " not in local and not _FIXED.match(local):
                     raise ValueError(f"{local} lies elsewhere, and may change")
             elif (stat := _stat(local)) is not None:
-                found.append((name, *stat))
+                found.append((name, os.path.abspath(local), *stat))
     return found
 
 
@@ -61,9 +61,10 @@ def _names(array: Any) -> Iterator[str]:
         yield from (name for name in array.to_pylist() if name)
 
 
-def _stat(name: str) -> tuple[int, int] | None:
+def _stat(name: str) -> tuple[int, ...] | None:
+    """Size and times of change in ns: that of the content, which anybody can set, and that of the file, which not."""
     try:
         found = os.stat(name)
     except (OSError, ValueError):
         return None
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -88,8 +88,22 @@ class CallableEncoder:
     def encode(self, inputs: Any) -> torch.Tensor:
         """Vectors of a batch; see :class:`hf_curriculum.encoders.base.Encoder`."""
         embed: Any = self.function if self.model is None else self.model
-        output = getattr(embed, "encode", embed)(self._in_own_precision(inputs))
-        vectors = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output, np.float32))
+        try:
+            output = getattr(embed, "encode", embed)(self._in_own_precision(inputs))
+        except TypeError as error:
+            if self.model is None or self.stacks:
+                raise
+            raise TypeError(
+                f"{self.record['model_id']} failed on a list of {len(inputs)} rows: {error}. If it takes a batch "
+                "tensor, pass transform=..., a function from a row to its tensor."
+            ) from error
+        try:
+            vectors = output if isinstance(output, torch.Tensor) else torch.from_numpy(np.asarray(output, np.float32))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.record['model_id']} must turn {len(inputs)} rows into an array of numbers, of shape "
+                f"({len(inputs)}, dim): {error}."
+            ) from error
         if vectors.ndim != 2 or len(vectors) != len(inputs):
             raise ValueError(
                 f"{self.record['model_id']} must turn {len(inputs)} rows into an array of shape "

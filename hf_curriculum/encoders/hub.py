@@ -106,7 +106,8 @@ class HubEncoder:
         """Weights and settings; see :class:`hf_curriculum.encoders.base.Encoder`."""
         return (
             {type(module) for module in (self.model, self.model.config, *self.model.modules())},
-            self.model.config.to_dict(),
+            self.model.config.to_dict() | {"_name_or_path": None},  # weights tell more than a name
+            [_attention(module) for module in self.model.modules()],
             [(name, _settings(module)) for name, module in self.model.named_modules()],
             weights_of(self.model),
             [edition(name) for name in ("torch", "transformers", "numpy")],
@@ -122,9 +123,15 @@ def weights_of(model: torch.nn.Module) -> dict[str, str]:
     return {name: digest(tensor) for name, tensor in tensors.items()}
 
 
+def _attention(module: torch.nn.Module) -> Any:
+    """By what a part computes attention, which its config does not tell as a dictionary."""
+    return getattr(getattr(module, "config", None), "_attn_implementation", None)
+
+
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
     """Plain attributes of a module, such as an epsilon, or the scale of an adapter."""
-    return {name: value for name, value in vars(module).items() if name != "training" and _is_plain(value)}
+    without = "training", "name_or_path"
+    return {name: value for name, value in vars(module).items() if name not in without and _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -48,6 +49,7 @@ _NOT_OF_A_CLASS = frozenset(
     "__firstlineno__ __static_attributes__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ "
     "__parameters__ __orig_bases__ __qualname__ __slotnames__".split()
 )
+_MODULE = re.compile(r"\.*[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _CHANGES = frozenset(
     "append extend insert add update setdefault pop popitem popleft appendleft remove discard clear".split()
 )
@@ -289,6 +291,9 @@ def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[tuple[str, i
             imported.add((step.argval, constants[-2] if isinstance(constants[-2], int) else 0))
         elif "GLOBAL" in step.opname or step.opname == "LOAD_NAME":
             variables.add(step.argval)
+    if not names.isdisjoint(("import_module", "__import__")):
+        words = (constant for constant in code.co_consts if isinstance(constant, str) and _MODULE.fullmatch(constant))
+        imported |= {(word.lstrip("."), len(word) - len(word.lstrip("."))) for word in words}
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             more = _names(inner)

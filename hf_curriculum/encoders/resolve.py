@@ -14,7 +14,7 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
 
-from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name
+from hf_curriculum.data import MODALITIES, modality_of, require_column, require_name, require_number
 from hf_curriculum.encoders.audio import AudioEncoder
 from hf_curriculum.encoders.base import Encoder, require_pooling
 from hf_curriculum.encoders.builtin import BUILTINS, NAMES, BuiltinEncoder, TfidfEncoder
@@ -57,10 +57,13 @@ class Options:
 
     def __post_init__(self) -> None:
         require_pooling(self.pooling)
+        if not isinstance(self.layer, int | str | None):
+            raise TypeError(f"layer must be an index of hidden states or the name of a module, got {self.layer!r}.")
         if self.modality is not None and self.modality not in MODALITIES:
             raise ValueError(f"modality must be one of {list(MODALITIES)}, got {self.modality!r}.")
         if self.long_inputs not in ("truncate", "mean"):
             raise ValueError(f"long_inputs must be 'truncate' or 'mean', got {self.long_inputs!r}.")
+        require_number(self.max_seconds, "max_seconds")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be > 0, got {self.max_seconds}.")
 
@@ -94,15 +97,36 @@ def find_model(model_id: str | Callable[..., Any], options: Options) -> Model:
         The model.
 
     Raises:
-        ValueError: If the model is unknown, or takes another modality than the options say.
+        TypeError: If it is nothing that embeds.
+        ValueError: If the model is unknown, takes another modality than the options say, or does not heed one.
     """
+    if isinstance(model_id, os.PathLike):
+        model_id = os.fspath(model_id)
     if not isinstance(model_id, str):
+        if isinstance(model_id, type) or not (callable(model_id) or hasattr(model_id, "encode")):
+            raise TypeError(
+                "model_id must be the name of a model, its folder, a built-in descriptor, a torch.nn.Module, a "
+                f"SentenceTransformer or a function of a list of rows, got {model_id!r}."
+            )
+        _require_unset(options, ("layer", "pooling", "long_inputs", "revision"), "a model of the Hub")
         asked = () if options.modality is None else (options.modality,)
         return Model(type(model_id).__name__, asked, partial(CallableEncoder, model_id, options.transform))
     require_name(model_id, "model_id")
+    _require_unset(options, ("transform",), "a torch.nn.Module or a function")
     if model_id.startswith("builtin/"):
         return _builtin(model_id, options)
     return _of_hub(model_id, options)
+
+
+def _require_unset(options: Options, names: tuple[str, ...], kind: str) -> None:
+    """Raise if an option was given that this model does not heed.
+
+    Raises:
+        ValueError: If it was.
+    """
+    for name in names:
+        if getattr(options, name) != getattr(Options, name):
+            raise ValueError(f"{name}={getattr(options, name)!r} is an option of {kind}: leave it out.")
 
 
 def load_encoder(
@@ -198,9 +222,12 @@ def _load(
         model = AutoModel.from_pretrained(**source, config=config, dtype=torch.float32)
         encodes = _part(model, modality, options)
         encoder = _FAMILIES[modality](encodes, source, **chosen)
-    except (OSError, ImportError) as error:
+    except Exception as error:  # each format has its own for a damaged file
+        if type(error) is ValueError:
+            raise
         raise ValueError(
-            f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs ({error})."
+            f"{model_id} cannot be loaded: it lacks weights, or what prepares its {modality} inputs, or these are "
+            f"damaged ({error})."
         ) from error
     revision = _commit(model_id, options.revision) or options.revision
     encoder.record |= {**origin(model_id, encodes), "revision": revision}

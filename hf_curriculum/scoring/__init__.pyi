@@ -1,6 +1,7 @@
 from .difficulty import difficulty_of as difficulty_of
-from .model_card import DIFFICULTIES as DIFFICULTIES
+from .model_card import difficulty_text as difficulty_text
 from .model_card import space_text as space_text
+from .parquet import score_parquet as score_parquet
 from .points import Points as Points
 from .points import fit_space as fit_space
 from .prototypes import rows_by_class as rows_by_class

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,61 @@ KNOTS: dict[str | None, int] = {"minmax": 2, "rank": 1001, None: 0}
 """Quantiles of a cluster's distances that a normalisation keeps."""
 NORMALIZATIONS = tuple(KNOTS)
 _SPREAD = 1e-4  # distances of a cluster that differ by less than this share differ by rounding only
+_AT_ONCE = 1 << 18  # rows that are sorted or compared together, so that little is held beside the scores
 _TIES = 0.004  # a share of a cluster below which the order of its rows may be that of rounding
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Rows of each of ``K`` clusters, and their lowest and highest distance; those of parts merge to those of all.
+
+    Attributes:
+        count: int64, shape ``(K,)``.
+        low: float32, shape ``(K,)``; infinite without rows.
+        high: float32, shape ``(K,)``; ``-inf`` without rows.
+    """
+
+    count: NDArray[np.int64]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, distance: NDArray[np.float32], cluster: NDArray[np.integer[Any]], n_clusters: int) -> "Ranges":
+        """Ranges of some rows.
+
+        Args:
+            distance: Of each row to its centroid, shape ``(N,)``.
+            cluster: Of each row, shape ``(N,)``.
+            n_clusters: Number of clusters ``K``.
+
+        Returns:
+            The ranges.
+        """
+        low, high = np.full(n_clusters, np.inf, np.float32), np.full(n_clusters, -np.inf, np.float32)
+        np.minimum.at(low, cluster, distance)
+        np.maximum.at(high, cluster, distance)
+        return cls(np.bincount(cluster, minlength=n_clusters), low, high)
+
+    def merged(self, other: "Ranges") -> "Ranges":
+        """Ranges of the rows of both."""
+        return Ranges(self.count + other.count, np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    def stretch(self, quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Quantiles of a sample, brought to the ranges of all rows: ends are exact, those between are the sample's.
+
+        Args:
+            quantiles: From :func:`fit_normalizer`, shape ``(K, Q)``.
+
+        Returns:
+            Ascending quantiles, float32, shape ``(K, Q)``.
+        """
+        if quantiles.shape[1] == 0:
+            return quantiles
+        low, high = self.low[:, None], self.high[:, None]
+        stretched = np.clip(quantiles, low, high)
+        stretched[:, 0], stretched[:, -1] = self.low, self.high
+        stretched[self.count < 2] = -1  # no measure of others
+        return stretched
 
 
 def fit_normalizer(
@@ -40,7 +95,7 @@ def fit_normalizer(
     quantiles = np.full((n_clusters, knots), -1, np.float32)
     near = np.broadcast_to(np.float32(rounding), n_clusters)
     if knots:
-        for k, rows in _rows_by_cluster(cluster):
+        for k, rows in enumerate(rows_by_group(cluster, n_clusters)):
             if rows.size > 1:
                 own = distance[rows] if knots == 2 else _with_ties(np.sort(distance[rows]), near[k])
                 quantiles[k] = np.quantile(own, np.linspace(0, 1, knots))
@@ -71,7 +126,9 @@ def difficulty_of(
     levels = np.linspace(0, 1, quantiles.shape[1])
     difficulty = np.empty(distance.size, np.float32)
     near = np.broadcast_to(np.float32(rounding), len(quantiles))
-    for k, rows in _rows_by_cluster(cluster):
+    for k, rows in enumerate(rows_by_group(cluster, len(quantiles))):
+        if not rows.size:
+            continue
         knots, first, counts = np.unique(quantiles[k], return_index=True, return_counts=True)
         if knots[-1] - knots[0] > max(_SPREAD * knots[-1], near[k]):
             own = _snapped(distance[rows], knots[counts > 1], near[k])
@@ -100,9 +157,57 @@ def count_outside(
     """
     if quantiles.shape[1] == 0:
         return 0
-    low, high = quantiles[cluster, 0], quantiles[cluster, -1]
-    near = np.broadcast_to(np.float32(rounding), len(quantiles))[cluster]
-    return int(np.sum((distance < low * (1 - _SPREAD) - near) | (distance > _end(high, near))))
+    low, high = quantiles[:, 0], quantiles[:, -1]
+    near = np.broadcast_to(np.float32(rounding), len(quantiles))
+    start, stop = low * (1 - _SPREAD) - near, _end(high, near)
+    return sum(
+        int(np.sum((distance[some] < start[cluster[some]]) | (distance[some] > stop[cluster[some]])))
+        for some in pieces(distance.size)
+    )
+
+
+def pieces(n: int) -> Iterator[slice]:
+    """Slices that cover ``n`` rows, a few at a time."""
+    for start in range(0, n, _AT_ONCE):
+        yield slice(start, min(start + _AT_ONCE, n))
+
+
+def counts_of(groups: NDArray[np.integer[Any]], n_groups: int) -> NDArray[np.int64]:
+    """How many rows each group has.
+
+    Args:
+        groups: Group of each row, shape ``(N,)``.
+        n_groups: Number of groups.
+
+    Returns:
+        int64, shape ``(n_groups,)``.
+    """
+    counts = np.zeros(n_groups, np.int64)
+    for some in pieces(groups.size):
+        counts += np.bincount(groups[some], minlength=n_groups)
+    return counts
+
+
+def rows_by_group(groups: NDArray[np.integer[Any]], n_groups: int) -> list[NDArray[np.integer[Any]]]:
+    """Rows of each group, ascending.
+
+    Args:
+        groups: Group of each row, shape ``(N,)``.
+        n_groups: Number of groups.
+
+    Returns:
+        Views of one array, int32 where that counts ``N`` rows.
+    """
+    ends = np.cumsum(counts_of(groups, n_groups))
+    following = np.concatenate([[0], ends[:-1]])  # where the next row of each goes
+    order = np.empty(groups.size, np.int32 if groups.size <= np.iinfo(np.int32).max else np.int64)
+    for some in pieces(groups.size):
+        own = np.argsort(groups[some], kind="stable")
+        ordered = groups[some][own]
+        counts = np.bincount(ordered, minlength=n_groups)
+        order[(following - np.cumsum(counts) + counts)[ordered] + np.arange(own.size)] = own + some.start
+        following += counts
+    return np.split(order, ends[:-1])
 
 
 def _end(highest: Any, rounding: Any) -> Any:
@@ -127,9 +232,3 @@ def _snapped(distance: NDArray[np.float32], ties: NDArray[np.float32], rounding:
         return distance
     above = np.searchsorted(ties, distance - rounding).clip(max=ties.size - 1)
     return np.where(np.abs(distance - ties[above]) <= rounding, ties[above], distance)
-
-
-def _rows_by_cluster(cluster: NDArray[np.integer[Any]]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    order = np.argsort(cluster, kind="stable")
-    used, starts = np.unique(cluster[order], return_index=True)
-    yield from zip(used.tolist(), np.split(order, starts[1:]), strict=True)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hf_curriculum.scoring.difficulty import counts_of, pieces
 from hf_curriculum.scoring.points import EPSILON, ROUNDING, Points, lengths
 
 ITERATIONS = 20
@@ -15,6 +16,7 @@ _WARM_ROWS = 64
 _DRAWS = 2048
 _SPLIT = 1 / 1024
 _PAIRS = 1024
+_PRODUCTS = 1 << 26  # numbers of a product on a GPU
 
 
 def kmeans(points: Points, n_clusters: int, seed: int, iterations: int = ITERATIONS) -> torch.Tensor:
@@ -36,7 +38,7 @@ def kmeans(points: Points, n_clusters: int, seed: int, iterations: int = ITERATI
         Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
     """
     centroids = plus_plus(points, n_clusters, seed)
-    warm = points.sample(_WARM_ROWS * n_clusters, seed)
+    warm = points.sample(_WARM_ROWS * n_clusters, seed).held()
     if len(warm) < len(points):
         early = 3 * iterations // 4
         centroids = lloyd(warm, centroids, early)
@@ -93,13 +95,12 @@ def lloyd(points: Points, centroids: torch.Tensor, iterations: int) -> torch.Ten
     """
     share = points.share
     for _ in range(iterations):
-        counts = torch.zeros(len(centroids))
-        sums = torch.zeros_like(centroids)
         center = centroids.mean(0)
+        counts = torch.zeros(len(centroids), device=points.device)
+        sums = torch.zeros(centroids.shape, device=points.device)
         for rows, cluster in _nearest(share, centroids, center):
-            counts += torch.bincount(cluster, minlength=len(centroids)).cpu()
-            sums += _sums(rows, cluster, len(centroids)).cpu()
-        counts, sums = points.total(counts), points.total(sums)
+            _add(counts, sums, rows, cluster)
+        counts, sums = points.total(counts).cpu(), points.total(sums).cpu()
         moved = center + sums / counts.clamp(min=1)[:, None]
         empty = counts == 0
         donors = counts.topk(int(empty.sum())).indices
@@ -124,23 +125,24 @@ def assign(points: Points, centroids: torch.Tensor) -> tuple[NDArray[np.int32], 
         ValueError: If a distance is more than float32 can hold.
     """
     share = points.share
-    clusters, distances = np.empty(len(share), np.int32), np.empty(len(share), np.float32)
+    clusters = torch.empty(len(share), dtype=torch.int32, device=points.device)
+    distances = torch.empty(len(share), device=points.device)
     center = centroids.mean(0)
     centered = (centroids - center).to(points.device)
     start = 0
     for rows, cluster in _nearest(share, centroids, center):
         stop = start + len(rows)
-        clusters[start:stop] = cluster.cpu().numpy()
+        clusters[start:stop] = cluster
         # Not from the products: these cancel where a row is close to its centroid.
-        distances[start:stop] = lengths(rows - centered[cluster]).cpu().numpy()
+        distances[start:stop] = lengths(rows.sub_(centered[cluster]))
         start = stop
-    clusters, distances = points.joined(clusters), points.joined(distances)
-    if (lost := np.flatnonzero(~np.isfinite(distances))).size:
+    cluster_of, distance_of = points.joined(clusters.cpu().numpy()), points.joined(distances.cpu().numpy())
+    if (lost := np.flatnonzero(~np.isfinite(distance_of))).size:
         raise ValueError(
-            f"Row {points.rows[lost[0]]} of the embeddings is farther from all prototypes than float32 can tell "
+            f"Row {points.number(int(lost[0]))} of {points.name} is farther from all prototypes than float32 can tell "
             f"({lost.size} such rows). Drop it, or bring it to the scale of the others."
         )
-    return clusters, distances
+    return cluster_of, distance_of
 
 
 def rounding_of(centroids: torch.Tensor, rounding: float) -> NDArray[np.float32]:
@@ -171,9 +173,11 @@ def davies_bouldin(centroids: torch.Tensor, cluster: NDArray[np.integer], distan
     Source:
         Davies and Bouldin, "A Cluster Separation Measure", IEEE PAMI 1979.
     """
-    counts = np.bincount(cluster, minlength=len(centroids))
+    counts, sums = counts_of(cluster, len(centroids)), np.zeros(len(centroids))
+    for some in pieces(cluster.size):
+        np.add.at(sums, cluster[some], distance[some].astype(np.float64))
     used = np.flatnonzero(counts)
-    scatter = torch.from_numpy(np.bincount(cluster, distance, len(centroids))[used] / counts[used]).float()
+    scatter = torch.from_numpy(sums[used] / counts[used]).float()
     filled = centroids[torch.from_numpy(used)]
     worst = []
     for start in range(0, len(filled), _PAIRS):
@@ -197,51 +201,37 @@ def _nearest(
     half_norms = centered.square().sum(1) / 2
     for rows in points.chunks():
         rows -= center
-        scores = torch.addmm(half_norms, rows, centered.T, alpha=-1)
-        # On the CPU numpy's argmin takes a fifth of the time of torch's.
-        yield rows, torch.from_numpy(scores.numpy().argmin(1)) if scores.is_cpu else scores.argmin(1)
+        if rows.is_cpu:  # numpy's argmin takes a fifth of the time of torch's
+            yield rows, torch.from_numpy(torch.addmm(half_norms, rows, centered.T, alpha=-1).numpy().argmin(1))
+        else:
+            parts = torch.split(rows, max(1, _PRODUCTS // len(centroids)))
+            yield rows, torch.cat([torch.addmm(half_norms, part, centered.T, alpha=-1).argmin(1) for part in parts])
 
 
-def _sums(rows: torch.Tensor, cluster: torch.Tensor, n_clusters: int) -> torch.Tensor:
-    """Sum of the rows of each cluster."""
-    if rows.is_cpu:
-        return torch.zeros(n_clusters, rows.shape[1]).index_add_(0, cluster, rows)
-    # index_add_ adds in any order on a GPU: a seed would not decide the result.
-    return torch.nn.functional.one_hot(cluster, n_clusters).to(rows.dtype).T @ rows
+def _add(counts: torch.Tensor, sums: torch.Tensor, rows: torch.Tensor, cluster: torch.Tensor) -> None:
+    """Add the rows of a chunk to the sums of their clusters, in an order that the rows alone decide."""
+    if rows.is_cuda:  # index_add_ adds in any order there: a seed would not decide the result
+        found, added = segments(rows, cluster, len(counts))
+    else:
+        rows, cluster = rows.cpu(), cluster.cpu()
+        found = torch.bincount(cluster, minlength=len(counts))
+        added = torch.zeros(sums.shape).index_add_(0, cluster, rows)
+    counts += found.to(counts.device)
+    sums += added.to(sums.device)
 
 
-_SAMPLE = 20_000
-_SAMPLE_ROWS = 32  # for each cluster
-_ITERATIONS = 10
-
-
-def cluster_grid(n: int) -> list[int]:
-    """Candidate numbers of clusters for ``n`` rows: from ``sqrt(n) / 4`` to ``sqrt(n)``, in steps of ``sqrt(2)``.
-
-    2,000 rows give 11 to 45, 1.28 M rows 283 to 1,131; the paper chose 978 for the latter. Real embeddings often have
-    a second low of the index at 2 or 3 clusters, which make no prototypes: the grid starts above it.
-    """
-    grid = {round(math.sqrt(n) * 2 ** (-exponent / 2)) for exponent in range(5)}
-    return sorted({min(max(k, 2), n) for k in grid})
-
-
-def choose_k(points: Points, candidates: list[int], seed: int) -> tuple[int, dict[int, float]]:
-    """Number of clusters with the lowest Davies-Bouldin index.
-
-    The candidates share one k-means++ start, of which each takes the first rows, and 10 Lloyd iterations follow.
+def segments(rows: torch.Tensor, cluster: torch.Tensor, n_clusters: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Number and sum of the rows of each cluster, added up in their order; the device is never waited for.
 
     Args:
-        points: What is clustered; of more than 20,000 and 32 for each cluster, a sample is.
-        candidates: Numbers to try, up to ``N``.
-        seed: Seed of the sample and of the start.
+        rows: float32, shape ``(n, dim)``.
+        cluster: Cluster of each, int64, shape ``(n,)``.
+        n_clusters: Number of clusters ``K``.
 
     Returns:
-        The number chosen, and the index of each candidate.
+        int64, shape ``(K,)``; float32, shape ``(K, dim)``.
     """
-    points = points.sample(max(_SAMPLE, _SAMPLE_ROWS * max(candidates)), seed).held()
-    start = plus_plus(points, max(candidates), seed)
-    curve = {}
-    for k in sorted(candidates):
-        centroids = lloyd(points, start[:k], _ITERATIONS)
-        curve[k] = davies_bouldin(centroids, *assign(points, centroids)) if k > 1 else math.inf
-    return min(curve, key=curve.__getitem__), curve
+    ordered, order = cluster.sort(stable=True)
+    edges = torch.searchsorted(ordered, torch.arange(n_clusters + 1, device=cluster.device))
+    counts = edges.diff()
+    return counts, torch.segment_reduce(rows[order], "sum", lengths=counts, unsafe=True, initial=0)

@@ -15,13 +15,15 @@ tags:
 
 # Difficulty scorer
 
-Prototypes (k-means centroids of embeddings) that score rows for curriculum learning: a row near its prototype is easy,
-one far from it is hard. It scores other splits and streams by the same measure.
+Prototypes (k-means centroids of embeddings) that score rows for curriculum learning: {easy}.
+It scores other splits and streams by the same measure.
 
 | | |
 |---|---|
 | Prototypes | {k}{classes} |
+| Number of clusters | {choice} |
 | Embeddings | {dim} numbers a row{space} |
+| Measure | {measure} |
 | Difficulty | {difficulty} |
 | Davies-Bouldin index | {index} |
 | hf-curriculum | {version} |
@@ -45,6 +47,27 @@ DIFFICULTIES = {
     None: "distance to the prototype as it is",
 }
 
+_EASY = {
+    "distance": "a row near its prototype is easy,\none far from it is hard",
+    "margin": "a row that is near to its own class\nalone is easy, one that is as near to another class is hard",
+}
+_MARGINS = {
+    "minmax": ", from 0 (lowest of all rows) to 1 (highest)",
+    "rank": ", as its rank among all rows, from 0 to 1",
+    None: "",
+}
+
+
+def difficulty_text(config: Mapping[str, Any]) -> str | None:
+    """What a difficulty is, from ``measure`` and ``normalize``; ``None`` where that is not known."""
+    normalize = config.get("normalize", "")
+    if config.get("measure") == "margin" and normalize in _MARGINS:
+        return (
+            "margin own / (own + other) of the distances to the nearest prototypes of its class and of another one"
+            + _MARGINS[normalize]
+        )
+    return DIFFICULTIES.get(normalize)
+
 
 def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
     """The card, Markdown with its metadata in front.
@@ -62,8 +85,11 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         k=config["sizes"][0],
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
+        choice=config["chosen_by_"] or "not known",
         space=f", {space}" if space else "",
-        difficulty=DIFFICULTIES[config["normalize"]],
+        easy=_EASY[config["measure"]],
+        measure=config["measure"],
+        difficulty=difficulty_text(config),
         index="none" if index is None else f"{float(index):.4g}",
         version=config["version"],
         source=repo_id or "USER/NAME",

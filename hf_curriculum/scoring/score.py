@@ -4,7 +4,7 @@ import inspect
 import logging
 import reprlib
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ from hf_curriculum.data import (
     DIFFICULTY,
     DISTANCE,
     EMBEDDING,
+    SUGGESTED_LABEL,
     add_columns,
     as_dataset,
     encoder_fields,
     fit_split,
+    hint,
     provenance,
     read_embeddings,
     read_labels,
@@ -29,10 +31,14 @@ from hf_curriculum.data import (
     splits_of,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
+from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_draws, first_of_equals
+from hf_curriculum.scoring.inputs import require_classes, require_seen
+from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores, require_seen
+from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
 
 logger = logging.getLogger(__name__)
+_MANY = 0.05  # of the first draws
 _WRITTEN = (CLUSTER, DISTANCE, DIFFICULTY)
 _NOT_THE_ENCODER = {"input_column", "dtype", "version"}  # in the record of embeddings
 
@@ -46,6 +52,8 @@ def add_difficulty(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
+    measure: str = "distance",
+    duplicates: str = "keep",
     scorer: DifficultyScorer | None = None,
     embedding_column: str = EMBEDDING,
     **embedding_options: Any,
@@ -58,22 +66,29 @@ def add_difficulty(
         dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
             prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
         model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
-        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
-            index.
-        cluster_range: Inclusive range of the numbers to try; default a geometric grid up to ``sqrt(N)``.
+        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` takes the one at which
+            the Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none.
+        cluster_range: Inclusive range of the numbers to try instead; that of the lowest index is taken.
         label_column: Cluster inside each class of this column. Labels that may be wrong want ``n_clusters=1``: with
             more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
+        measure: ``"distance"`` (default, the paper) or ``"margin"``, for labels that may be wrong: how near a row is
+            to another class in comparison with its own, see :class:`DifficultyScorer`. Needs ``label_column``.
+        duplicates: Rows whose embeddings are equal up to rounding are counted. ``"keep"`` (default) scores them as all
+            others; of many copies the prototype is soon one of them, and they are the easiest rows. ``"first"`` lets
+            the first of each stand for them, in the fit too: the others get null, and so join after the warm-up.
         scorer: Instead of these options: a fitted one scores the rows against its own prototypes; another one is
-            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize`` and
-            ``seed``.
+            fitted, and can be saved then. Default a new one of ``n_clusters``, ``cluster_range``, ``normalize``,
+            ``seed`` and ``measure``.
         embedding_column: Column of the embeddings, written if ``model_id`` is given. Default ``"embedding"``.
         **embedding_options: Further options of :func:`add_embeddings`, such as ``input_column`` or ``batch_size``.
 
     Returns:
         The dataset, rows in the same order and other columns untouched, with ``embedding`` (list of float32),
-        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]).
+        ``cluster`` (int32), ``distance`` (float32) and ``difficulty`` (float32 in [0, 1]), null in rows without an
+        embedding or a label, and in copies with ``duplicates="first"``. With ``measure="margin"`` also
+        ``suggested_label``, the class that fits best: where it is another than the row's own, the label may be wrong.
 
     Raises:
         TypeError: For a streaming dataset, an unknown option, or one beside ``scorer``.
@@ -88,38 +103,132 @@ def add_difficulty(
         ['embedding', 'cluster', 'distance', 'difficulty']
     """
     _check_options(embedding_options)
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates must be one of {list(DUPLICATES)}, got {duplicates!r}.")
     if scorer is None:
-        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed)
-    elif (n_clusters, cluster_range, normalize, seed) != (None, None, "minmax", 42):
-        raise TypeError("n_clusters, cluster_range, normalize and seed are those of the scorer: pass them to it.")
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+    elif not isinstance(scorer, DifficultyScorer):
+        raise TypeError(
+            f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
+            "DifficultyScorer.from_pretrained(folder_or_repo_id)."
+        )
+    else:
+        require_default((n_clusters, cluster_range, normalize, seed, measure))
     dataset = as_dataset(dataset)
     splits = splits_of(dataset)
     labels = {name: read_labels(split, label_column) if label_column else None for name, split in splits.items()}
     _check_rows(splits, labels, scorer)
-    _check_columns(splits, embedding_column, embed=model_id is not None)
+    _check_columns(splits, embedding_column, embed=model_id is not None, measure=scorer.measure)
     if model_id is not None:
         dataset = add_embeddings(dataset, model_id, output_column=embedding_column, **embedding_options)
         splits = splits_of(dataset)
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
-    embeddings = {name: read_embeddings(split, embedding_column) for name, split in splits.items()}
+    rows = {name: _Rows.of(split, embedding_column, labels[name]) for name, split in splits.items()}
+    first = {name: first_of_equals(of.points) for name, of in rows.items()}
+    is_copy = {name: found != np.arange(found.size) for name, found in first.items()}
+    if duplicates == "first":
+        rows = {name: of.select(~is_copy[name]) for name, of in rows.items()}
     reference = fit_split(splits)
     encoder = provenance(splits[reference], embedding_column)
     if scorer.is_fitted:
-        _check_encoder(scorer.trained_on_, encoder)
+        check_encoder(scorer.trained_on_, encoder)
+        scores = {}
     else:
-        blocks, has_embedding = embeddings[reference]
-        logger.info("Clustering %d rows.", np.sum(has_embedding))
-        scorer.fit(Points.of(blocks, shared=True), _of_rows(labels[reference], has_embedding), encoder)
-    scored = {}
-    for name, split in splits.items():
-        blocks, has_embedding = embeddings[name]
+        points = rows[reference].points
+        logger.info("Clustering %d rows.", len(points))
+        scores = {reference: scorer.fit_score(points, rows[reference].labels, encoder)}
+    scores |= {name: scorer.score(of.points, of.labels) for name, of in rows.items() if name not in scores}
+    record = scorer.record(encoder, label_column) | {
+        "duplicates": duplicates,
+        "copies": _count_copies(is_copy, None if duplicates == "first" else scores[reference].difficulty, reference),
+    }
+    if scorer.measure == "margin":
+        record["doubtful_labels"] = _count_doubtful(scores, rows)
+    scored = {
+        name: _add_scores(split, record | {"embedding": provenance(split, embedding_column)}, scores[name], rows[name])
+        for name, split in splits.items()
+    }
+    return rejoined(scored, dataset)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a split that can be scored.
+
+    Attributes:
+        points: Their embeddings.
+        labels: Their classes; ``None`` without a label column.
+        present: Which rows of the split they are, bool.
+    """
+
+    points: Points
+    labels: np.ndarray | None
+    present: np.ndarray
+
+    @classmethod
+    def of(cls, split: Dataset, embedding_column: str, labels: np.ndarray | None) -> "_Rows":
+        blocks, has_embedding = read_embeddings(split, embedding_column)
+        points, present = Points.of_column(blocks, has_embedding, embedding_column), has_embedding
         if not has_embedding.all():
             without = np.sum(~has_embedding)
             logger.warning("%d of %d rows have no embedding, and so no difficulty.", without, has_embedding.size)
-        scores = scorer.score(Points.of(blocks, shared=True), _of_rows(labels[name], has_embedding))
-        scored[name] = _add_scores(split, scorer, scores, has_embedding, embedding_column, label_column)
-    return rejoined(scored, dataset)
+        if labels is None:
+            return cls(points, None, present)
+        if np.ma.is_masked(labels):
+            has_label = ~np.ma.getmaskarray(labels)
+            without = np.sum(~has_label)
+            logger.warning("%d of %d rows have no label, and so no difficulty.", without, has_label.size)
+            points = points.select(np.flatnonzero(has_label[has_embedding]))
+            present = has_embedding & has_label
+            if not present.any():
+                raise ValueError(f"No row has both an embedding (column {embedding_column!r}) and a label.")
+        return cls(points, np.ma.getdata(labels)[present], present)
+
+    def select(self, chosen: np.ndarray) -> "_Rows":
+        """Some of them, by a mask."""
+        present = self.present.copy()
+        present[present] = chosen
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, points=self.points.select(np.flatnonzero(chosen)), labels=labels, present=present)
+
+
+def _count_copies(is_copy: dict[str, np.ndarray], difficulty: np.ndarray | None, reference: str) -> int:
+    """Say how many rows equal an earlier one, and whether they are many of the first that are trained on."""
+    copies, rows = sum(int(mask.sum()) for mask in is_copy.values()), sum(mask.size for mask in is_copy.values())
+    if copies:
+        logger.info("%d of %d rows have the embedding of an earlier row.", copies, rows)
+    if copies and difficulty is not None:
+        share = first_draws(difficulty)[is_copy[reference]].sum()
+        if share > _MANY:
+            logger.warning(
+                "%d of %d rows have the embedding of an earlier row, and would be %.0f %% of the first draws of a "
+                'curriculum (effective fraction %s). Pass duplicates="first" to let one of each stand for them.',
+                is_copy[reference].sum(),
+                is_copy[reference].size,
+                100 * share,
+                FIRST_FRACTION,
+            )
+    return copies
+
+
+def _count_doubtful(scores: dict[str, Scores], rows: dict[str, _Rows]) -> int:
+    """Say how many labels look wrong."""
+    nearer, doubtful, total = 0, 0, 0
+    for name, found in scores.items():
+        labels = rows[name].labels
+        assert labels is not None and found.suggested_label is not None and found.margin is not None
+        nearer += int(np.sum(found.suggested_label != labels))
+        doubtful += int(looks_wrong(found.margin, labels, found.suggested_label).sum())
+        total += labels.size
+    logger.info(
+        "About %d of %d labels look wrong, an estimate; %d rows fit another class better: see suggested_label, the "
+        "highest difficulties first.",
+        doubtful,
+        total,
+        nearer,
+    )
+    return doubtful
 
 
 def _check_options(given: Collection[str]) -> None:
@@ -130,39 +239,61 @@ def _check_options(given: Collection[str]) -> None:
         if name == "output_column":
             raise TypeError("add_difficulty() has no option 'output_column': the embeddings go to embedding_column.")
         if name not in known:
-            close = get_close_matches(name, sorted(known), n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It has {sorted(known)}."
-            raise TypeError(f"add_difficulty() has no option {name!r}. {hint}")
+            raise TypeError(f"add_difficulty() has no option {name!r}. {hint(name, sorted(known))}")
 
 
 def _check_rows(splits: dict[str, Dataset], labels: dict[str, Any], scorer: DifficultyScorer) -> None:
     """Raise if the rows cannot be fitted or scored, before any is embedded."""
     reference = fit_split(splits)
+    known = {name: None if values is None else np.ma.compressed(values) for name, values in labels.items()}
     if not scorer.is_fitted:
         scorer.check_rows(len(splits[reference]))
-    for values in labels.values():
+        if scorer.measure == "margin":
+            require_classes(known[reference])
+    fitted = known[reference]
+    for values in known.values():
         if scorer.is_fitted:
             scorer.check_labels(values)
-        elif values is not None:
-            require_seen(values, labels[reference])
+        elif values is not None and fitted is not None:
+            require_seen(values, fitted)
 
 
-def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: bool) -> None:
+def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: bool, measure: str) -> None:
     """Raise if what will be written takes the place of what the user has."""
-    if embedding_column in _WRITTEN:
+    written = [*_WRITTEN, *([SUGGESTED_LABEL] if measure == "margin" else [])]
+    if embedding_column in written:
         raise ValueError(f"embedding_column={embedding_column!r} is a column of scores; name another one.")
     for split in splits.values():
-        require_own(split, _WRITTEN)
+        require_own(split, written)
         if embed:
             require_own(split, [embedding_column], ", or pass another embedding_column")
 
 
-def _of_rows(labels: np.ndarray | None, has_embedding: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[has_embedding]
+def require_default(options: tuple[Any, ...]) -> None:
+    """Raise unless options that a scorer brings are left alone beside one.
+
+    Args:
+        options: ``n_clusters``, ``cluster_range``, ``normalize``, ``seed`` and ``measure``.
+
+    Raises:
+        TypeError: If one is not its default.
+    """
+    if options != (None, None, "minmax", 42, "distance"):
+        raise TypeError(
+            "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
+        )
 
 
-def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
-    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on."""
+def check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -> None:
+    """Raise if the embeddings are known to be of another encoder than those that the scorer was fitted on.
+
+    Args:
+        trained_on: Provenance of the embeddings in ``fit``; ``None`` or empty where it is not known.
+        encoder: That of those to be scored; empty where it is not known.
+
+    Raises:
+        ValueError: If they differ; what differs is named.
+    """
     fitted = encoder_fields(trained_on)
     if not fitted or not encoder:
         return
@@ -181,26 +312,33 @@ def _check_encoder(trained_on: dict[str, Any] | None, encoder: dict[str, Any]) -
         )
 
 
-def _add_scores(
-    dataset: Dataset,
-    scorer: DifficultyScorer,
-    scores: Scores,
-    has_embedding: np.ndarray,
-    embedding_column: str,
-    label_column: str | None,
-) -> Dataset:
-    record = scorer.record(provenance(dataset, embedding_column), label_column)
-    columns = {
-        name: _with_nulls(values, has_embedding)
-        for name, values in ((CLUSTER, scores.cluster), (DISTANCE, scores.distance), (DIFFICULTY, scores.difficulty))
-    }
-    return add_columns(dataset, columns, score_features(record))
+def _add_scores(dataset: Dataset, record: dict[str, Any], scores: Scores, rows: _Rows) -> Dataset:
+    features: dict[str, Any] = dict(score_features(record))
+    if scores.suggested_label is not None:
+        features[SUGGESTED_LABEL] = dataset.features[record["label_column"]]
+    return add_columns(dataset, score_columns(scores, rows.present), features)
 
 
-def _with_nulls(values: np.ndarray, has_embedding: np.ndarray) -> pa.Array:
-    """The values in the rows that have an embedding, null in the others."""
-    if has_embedding.all():
+def score_columns(scores: Scores, present: np.ndarray) -> dict[str, pa.Array]:
+    """Scores as columns.
+
+    Args:
+        scores: Of the rows that are present.
+        present: Which rows these are, bool, shape ``(N,)``.
+
+    Returns:
+        Arrays of ``N`` values, null in the other rows, by name.
+    """
+    columns = {CLUSTER: scores.cluster, DISTANCE: scores.distance, DIFFICULTY: scores.difficulty}
+    if scores.suggested_label is not None:
+        columns[SUGGESTED_LABEL] = scores.suggested_label
+    return {name: _with_nulls(values, present) for name, values in columns.items()}
+
+
+def _with_nulls(values: np.ndarray, present: np.ndarray) -> pa.Array:
+    """The values in the rows that are present, null in the others."""
+    if present.all():
         return pa.array(values)
-    spread = np.zeros(has_embedding.size, values.dtype)
-    spread[has_embedding] = values
-    return pa.array(spread, mask=~has_embedding)
+    spread = np.zeros(present.size, values.dtype)
+    spread[present] = values
+    return pa.array(spread, mask=~present)

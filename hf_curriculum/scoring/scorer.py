@@ -1,7 +1,7 @@
 """DifficultyScorer: learns prototypes from embeddings, scores rows by their distance to them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,17 +17,22 @@ from hf_curriculum.data import (
     DIFFICULTY,
     DISTANCE,
     EMBEDDING,
+    SUGGESTED_LABEL,
     difficulty_quantiles,
-    require_finite,
+    require_count,
     score_features,
+    suggesting,
     without_folders,
 )
+from hf_curriculum.scoring.choice import number_of_clusters, why_of_all
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
-from hf_curriculum.scoring.kmeans import choose_k, cluster_grid, kmeans
+from hf_curriculum.scoring.inputs import as_labels, as_points, require_classes, require_seen
+from hf_curriculum.scoring.kmeans import kmeans
+from hf_curriculum.scoring.margin import fit_margin, standing
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
-from hf_curriculum.scoring.prototypes import Prototypes
-from hf_curriculum.scoring.scorer_config import plain_index
+from hf_curriculum.scoring.prototypes import Nearest, Prototypes
+from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
 
 logger = logging.getLogger(__name__)
@@ -42,15 +47,23 @@ class Scores:
         cluster: Index of the nearest centroid, int32, shape ``(N,)``.
         distance: Distance to it in the space of the standardised embeddings, float32, shape ``(N,)``.
         difficulty: Distance normalised inside the cluster, 0 = prototype, float32 in [0, 1], shape ``(N,)``.
-        outside: Rows whose distance is outside the range that their cluster had in ``fit``, and so clipped.
+        outside: Rows whose distance (with ``measure="margin"``, margin) is outside the range that their cluster had in
+            ``fit``, and so clipped.
+        suggested_label: With ``measure="margin"``, the class of the nearest of all prototypes, shape ``(N,)``: where
+            it is not the row's own, the label may be wrong. ``None`` with ``"distance"``.
+        margin: With ``measure="margin"``, ``own / (own + other)`` of the two distances, float32, shape ``(N,)``; above
+            0.5 another class is nearer. ``None`` with ``"distance"``.
     """
 
     cluster: NDArray[np.int32]
     distance: NDArray[np.float32]
     difficulty: NDArray[np.float32]
     outside: int
+    suggested_label: NDArray[Any] | None = None
+    margin: NDArray[np.float32] | None = None
 
 
+@suggesting
 class DifficultyScorer(Shareable):
     """Fits prototypes on embeddings and scores rows by their distance to the nearest one.
 
@@ -59,10 +72,10 @@ class DifficultyScorer(Shareable):
     end of its range if they are farther than all of its own rows. All other scores are those of plain k-means.
 
     Args:
-        n_clusters: Number of clusters K; with labels, in each class. ``None`` chooses it by the lowest Davies-Bouldin
-            index.
-        cluster_range: Inclusive range ``(low, high)`` of the K to try; ``None`` takes a geometric grid up to
-            ``sqrt(N)``. Not together with ``n_clusters``.
+        n_clusters: Number of clusters K; with labels, in each class. ``None`` takes the one at which the
+            Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none (docs/scorer.md).
+        cluster_range: Inclusive range ``(low, high)`` of the K to try instead; that of the lowest index is taken. Not
+            together with ``n_clusters``.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None`` (difficulty is the distance).
         standardize: Bring each dimension to mean 0 and standard deviation 1 first. Default ``True``.
         l2_normalize: Then bring each embedding to length 1. Default ``True``.
@@ -71,6 +84,12 @@ class DifficultyScorer(Shareable):
             order of the rows less than one would wish (docs/scorer.md). Default 1, as in the paper.
         clusterer: A scikit-learn estimator with ``cluster_centers_``, such as ``MiniBatchKMeans(100)``, instead of our
             k-means; it gets all embeddings in memory. Not together with ``n_clusters`` or ``cluster_range``.
+        measure: What is hard. ``"distance"`` (default, the paper): a row far from its prototype. ``"margin"``, for
+            labels that may be wrong: a row near to a prototype of another class in comparison with its own,
+            ``own / (own + other)`` of the two distances, normalised over all rows. Its prototypes, one a class unless
+            ``n_clusters`` or ``cluster_range`` says more, are found again on the easier half of each class, three
+            times, and distances count in a space in which rows lie around them alike in all directions
+            (docs/labels.md). Needs labels; not together with ``repeats``.
 
     Raises:
         ValueError: If an option is outside its range.
@@ -100,15 +119,18 @@ class DifficultyScorer(Shareable):
         seed: int = 42,
         repeats: int = 1,
         clusterer: Any = None,
+        measure: str = "distance",
     ) -> None:
+        if measure not in MEASURES:
+            raise ValueError(f"measure must be one of {list(MEASURES)}, got {measure!r}.")
+        if measure == "margin" and repeats != 1:
+            raise ValueError(f'repeats={repeats} averages clusterings, which measure="margin" does not: leave it out.')
         if normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {list(NORMALIZATIONS)}, got {normalize!r}.")
-        if n_clusters is not None and n_clusters < 1:
-            raise ValueError(f"n_clusters must be at least 1, got {n_clusters}.")
+        require_count(n_clusters, "n_clusters", optional=True)
         if cluster_range is not None and not _is_range(cluster_range):
             raise ValueError(f"cluster_range must be (low, high) with 2 <= low <= high, got {cluster_range!r}.")
-        if repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {repeats}.")
+        require_count(repeats, "repeats")
         if sum(option is not None for option in (n_clusters, cluster_range, clusterer)) > 1:
             raise ValueError("Pass one of n_clusters, cluster_range (to choose it) and clusterer (which knows it).")
         self.n_clusters = n_clusters
@@ -116,9 +138,11 @@ class DifficultyScorer(Shareable):
         self.normalize = normalize
         self.standardize = standardize
         self.l2_normalize = l2_normalize
-        self.seed = int(seed)
+        require_count(seed, "seed", least=0)
+        self.seed = int(seed) % 2**63
         self.repeats = repeats
         self.clusterer = clusterer
+        self.measure = measure
 
     def check_rows(self, n: int) -> None:
         """Raise a ``ValueError`` if ``n`` rows are too few for the clusters asked for.
@@ -162,37 +186,89 @@ class DifficultyScorer(Shareable):
             The scorer itself, with ``prototypes_``, one for each of the ``repeats``; and, of the first,
             ``centroids_`` of shape ``(K, dim)``, ``centroid_labels_`` of shape ``(K,)`` or ``None``, ``n_clusters_``,
             ``outliers_`` (rows of clusters that are too small for a prototype), ``davies_bouldin_`` (with labels the
-            mean over the classes; ``None`` for one cluster) and ``davies_bouldin_curve_`` (index by candidate; empty
-            with labels). ``quantiles_`` say how difficulties are distributed, which a curriculum on a stream needs.
+            mean over the classes; ``None`` for one cluster), ``davies_bouldin_curve_`` (index by candidate; empty
+            with labels) and ``chosen_by_`` (where ``n_clusters_`` comes from, in words). ``quantiles_`` say how
+            difficulties are distributed, which a curriculum on a stream needs.
 
         Raises:
             ValueError: If the embeddings are not a finite matrix, are fewer than the clusters, or the labels do not
                 match them.
         """
-        points = _as_points(embeddings)
+        points = as_points(embeddings)
+        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
+        self._fit(points, labels, trained_on, some)
+        return self
+
+    def fit_score(
+        self,
+        embeddings: ArrayLike | Points,
+        labels: ArrayLike | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+    ) -> Scores:
+        """Fit, and score the same rows: as :meth:`fit` and :meth:`score`, but cheaper.
+
+        Args:
+            embeddings: As of :meth:`fit`.
+            labels: As there.
+            trained_on: As there.
+
+        Returns:
+            What :meth:`score` gives. The nearest prototype of each row, found to fit, is not looked for again, unless
+            clusters were too small for a prototype, or with ``measure="margin"``.
+
+        Raises:
+            ValueError: As of :meth:`fit`.
+        """
+        return self._fit(as_points(embeddings), labels, trained_on, slice(None))
+
+    def _fit(
+        self,
+        points: Points,
+        labels: ArrayLike | None,
+        trained_on: Mapping[str, Any] | None,
+        rows: NDArray[np.int64] | slice,
+    ) -> Scores:
+        """Learn from all points, and score some of them."""
         self.check_rows(len(points))
         self.trained_on_ = None if trained_on is None else dict(trained_on)
+        points = points.held()
         self.space_ = fit_space(points, self.standardize, self.l2_normalize)
         points = points.inside(self.space_)
-        classes = None if labels is None else _as_labels(labels, len(points))
+        classes = None if labels is None else as_labels(labels, len(points))
+        if self.measure == "margin":
+            require_classes(classes)
         curves: list[dict[int, float]] = []
+        reasons: list[str] = []
 
         def find(points: Points, most: int) -> torch.Tensor:
-            centroids, curve = self._cluster(points, most, self.seed + len(prototypes))
+            centroids, curve, reason = self._cluster(points, most, self.seed + len(prototypes))
             curves.append(curve)
+            reasons.append(reason)
             return centroids
 
+        def fitted() -> Iterator[tuple[Prototypes, Nearest | None]]:
+            for _ in range(self.repeats):
+                one, found = Prototypes.fit(points, classes, find, self.normalize)
+                prototypes.append(one)
+                yield one, None if found is None else (found[0][rows], found[1][rows])
+
         prototypes: list[Prototypes] = []
-        for _ in range(self.repeats):
-            prototypes.append(Prototypes.fit(points, classes, find, self.normalize))
+        known: Iterable[tuple[Prototypes, Nearest | None]] = fitted()
+        if self.measure == "margin":
+            assert classes is not None
+            one, self.space_ = fit_margin(points, classes, find, self.normalize)
+            prototypes.append(one)
+            points, known = points.inside(self.space_), [(one, None)]
+        scores = self._scores(points.select(rows), None if classes is None else classes[rows], known)
         self.prototypes_ = prototypes
         self.davies_bouldin_curve_ = curves[0] if labels is None else {}  # each class has its own
-        some = np.unique(np.linspace(0, len(points) - 1, _SAMPLE).astype(np.int64))
-        sample = self._scores(points.select(some), None if classes is None else classes[some])
-        self.quantiles_: list[float] | None = difficulty_quantiles(sample.difficulty)
+        self.chosen_by_: str | None = why_of_all(reasons)
+        logger.info("%d clusters: %s. Difficulty is by measure=%r.", self.n_clusters_, self.chosen_by_, self.measure)
+        some = np.unique(np.linspace(0, len(scores.difficulty) - 1, _SAMPLE).astype(np.int64))
+        self.quantiles_: list[float] | None = difficulty_quantiles(scores.difficulty[some])
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
-        return self
+        return scores
 
     def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:
         """Score rows against the fitted prototypes.
@@ -209,28 +285,46 @@ class DifficultyScorer(Shareable):
             ValueError: If the scorer is not fitted, the shape differs, or a label was not seen in ``fit``.
         """
         self._require_fitted()
-        points = _as_points(embeddings)
+        points = as_points(embeddings)
         if points.dim != self.centroids_.shape[1]:
             raise ValueError(
                 f"The scorer was fitted on {self.centroids_.shape[1]} dimensions, got embeddings of {points.dim}."
             )
-        classes = None if labels is None else _as_labels(labels, len(points))
+        classes = None if labels is None else as_labels(labels, len(points))
         self.check_labels(classes)
-        return self._scores(points.inside(self.space_), classes)
+        known = ((prototypes, None) for prototypes in self.prototypes_)
+        return self._scores(points.inside(self.space_), classes, known)
 
-    def _scores(self, points: Points, classes: NDArray[Any] | None) -> Scores:
-        first, *others = self.prototypes_
-        cluster, distance, difficulty, beyond = first.score(points, classes)
+    def _scores(
+        self,
+        points: Points,
+        classes: NDArray[Any] | None,
+        prototypes: Iterable[tuple[Prototypes, Nearest | None]],
+    ) -> Scores:
+        """Scores by each of the prototypes, and what is known of the nearest of these."""
+        parts = iter(prototypes)
+        first, found = next(parts)
+        suggested: NDArray[Any] | None = None
+        margin: NDArray[np.float32] | None = None
+        if self.measure == "margin":
+            assert classes is not None and first.labels is not None
+            stands = standing(first, points, classes)
+            cluster, distance, margin = stands.cluster, stands.distance, stands.margin
+            difficulty, beyond = first.place(margin, cluster)
+            suggested = first.labels[np.where(margin > 0.5, stands.other, cluster)]
+        else:
+            cluster, distance, difficulty, beyond = first.score(points, classes, found)
         if beyond:
             logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        for prototypes in others:
-            difficulty += prototypes.score(points, classes)[2]
-        difficulty /= np.float32(len(self.prototypes_))
-        distance, difficulty = self._in_unit_of_embeddings(distance, difficulty)
-        return Scores(cluster=cluster, distance=distance, difficulty=difficulty, outside=beyond)
+        for other, found in parts:
+            difficulty += other.score(points, classes, found)[2]
+        difficulty /= np.float32(self.repeats)
+        if self.measure == "distance":
+            distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
+        return Scores(cluster, distance, difficulty, beyond, suggested, margin)
 
     def _in_unit_of_embeddings(
-        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32]
+        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32], points: Points
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
         if self.standardize or self.l2_normalize:
@@ -240,8 +334,9 @@ class DifficultyScorer(Shareable):
             distance = distance * unit
             difficulty = difficulty * unit if self.normalize is None else difficulty
         if not np.isfinite(distance).all():
+            row = points.number(int(np.argmax(~np.isfinite(distance))))
             raise ValueError(
-                f"The distance of row {np.argmax(~np.isfinite(distance))} of the embeddings is more than float32 can "
+                f"The distance of row {row} of {points.name} is more than float32 can "
                 "hold. Scale the embeddings down, or pass standardize=True."
             )
         return distance, difficulty
@@ -252,22 +347,25 @@ class DifficultyScorer(Shareable):
         """Scores of some rows, for ``dataset.map(scorer, batched=True)``; streams too.
 
         Args:
-            batch: Columns of a batch, or one row. Rows whose embedding is null get null scores.
+            batch: Columns of a batch, or one row. Rows whose embedding or label is null get null
+                scores.
             embedding_column: Column of the embeddings; pass another by ``fn_kwargs``. Default ``"embedding"``.
             label_column: Column of the classes, if the scorer was fitted with labels.
 
         Returns:
-            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``.
+            Columns ``"cluster"``, ``"distance"`` and ``"difficulty"``, and ``"suggested_label"`` with
+            ``measure="margin"``.
         """
         rows, single = batch[embedding_column], False
         labels = batch[label_column] if label_column else None
         if rows is None or np.ndim(rows[0]) == 0 and rows[0] is not None:  # a row by itself
             rows, labels, single = [rows], None if labels is None else [labels], True
-        embedded = [i for i, row in enumerate(rows) if row is not None]
-        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in (CLUSTER, DISTANCE, DIFFICULTY)}
+        embedded = [i for i, row in enumerate(rows) if row is not None and (labels is None or labels[i] is not None)]
+        names = (CLUSTER, DISTANCE, DIFFICULTY, *([SUGGESTED_LABEL] if self.measure == "margin" else []))
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in names}
         if embedded:
             # On the CPU: in a process that `map` has forked, a GPU cannot be used.
-            points = replace(_as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
+            points = replace(as_points([rows[i] for i in embedded]), device=torch.device("cpu"))
             scores = self.score(points, None if labels is None else [labels[i] for i in embedded])
             for name, column in columns.items():
                 for i, value in zip(embedded, getattr(scores, name), strict=True):
@@ -287,7 +385,9 @@ class DifficultyScorer(Shareable):
         self._require_fitted()
         return {
             "embedding": dict(embedding),
+            "measure": self.measure,
             "n_clusters": self.n_clusters_,
+            "chosen_by": self.chosen_by_,
             "options": {"n_clusters": self.n_clusters, "cluster_range": self.cluster_range},
             "outliers": self.outliers_,
             "davies_bouldin": plain_index(self.davies_bouldin_),
@@ -313,7 +413,10 @@ class DifficultyScorer(Shareable):
         Returns:
             The same, and those of the scores.
         """
-        return Features({**features, **score_features(self.record(self.trained_on_ or {}, label_column))})
+        scores: dict[str, Any] = dict(score_features(self.record(self.trained_on_ or {}, label_column)))
+        if self.measure == "margin":
+            scores[SUGGESTED_LABEL] = features[label_column]
+        return Features({**features, **scores})
 
     def _stored(self) -> StoredScorer:
         self._require_fitted()
@@ -323,6 +426,7 @@ class DifficultyScorer(Shareable):
             prototypes=self.prototypes_,
             space=self.space_,
             davies_bouldin_curve=self.davies_bouldin_curve_,
+            chosen_by=self.chosen_by_,
             trained_on=self.trained_on_,
             difficulty_quantiles=self.quantiles_,
         )
@@ -333,6 +437,7 @@ class DifficultyScorer(Shareable):
         scorer.prototypes_ = stored.prototypes
         scorer.space_ = stored.space
         scorer.davies_bouldin_curve_ = stored.davies_bouldin_curve
+        scorer.chosen_by_ = stored.chosen_by
         scorer.trained_on_ = stored.trained_on
         scorer.quantiles_ = stored.difficulty_quantiles
         return scorer
@@ -371,37 +476,16 @@ class DifficultyScorer(Shareable):
         if not self.is_fitted:
             raise ValueError("This scorer has no centroids yet: call fit(embeddings) first.")
 
-    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float]]:
-        """At most so many centroids, and the index of each number that was tried."""
+    def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float], str]:
+        """At most so many centroids, the index of each number that was tried, and where the number comes from."""
         if self.clusterer is not None:
-            return _centers_of(self.clusterer, points, most, seed), {}
-        k = self.n_clusters
-        curve: dict[int, float] = {}
-        if k is None:
-            k, curve = choose_k(points, self._candidates(len(points)), seed) if len(points) > 2 else (1, {})
-        return kmeans(points, min(k, most), seed), curve
-
-    def _candidates(self, n: int) -> list[int]:
-        if self.cluster_range is None:
-            return cluster_grid(n)
-        low, high = self.cluster_range
-        # n clusters of n rows always have the index 0, the lowest; without a range left, as n_clusters = low does.
-        return list(range(low, min(high, n - 1) + 1)) or [min(low, n)]
-
-
-def require_seen(labels: NDArray[Any], fitted: NDArray[Any]) -> None:
-    """Raise a ``ValueError`` unless each of ``labels`` is among those that prototypes are fitted on.
-
-    Args:
-        labels: Classes of rows, any shape.
-        fitted: Classes of prototypes, any shape.
-
-    Raises:
-        ValueError: If one is not; up to five are named.
-    """
-    unseen = sorted(set(np.unique(labels).tolist()) - set(np.unique(fitted).tolist()))
-    if unseen:
-        raise ValueError(f"Labels {unseen[:5]} were not among those that the scorer was fitted on.")
+            return _centers_of(self.clusterer, points, most, seed), {}, "clusterer"
+        if self.n_clusters is not None:
+            return kmeans(points, min(self.n_clusters, most), seed), {}, "given"
+        if self.measure == "margin" and self.cluster_range is None:
+            return kmeans(points, 1, seed), {}, "one prototype a class"
+        k, curve, reason = number_of_clusters(points, self.cluster_range, seed)
+        return kmeans(points, min(k, most), seed), curve, reason
 
 
 def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
@@ -415,20 +499,6 @@ def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.T
     return torch.from_numpy(np.asarray(centers, np.float32))
 
 
-def _as_points(embeddings: ArrayLike | Points) -> Points:
-    if isinstance(embeddings, Points):
-        return embeddings
-    if isinstance(embeddings, torch.Tensor) and embeddings.dtype == torch.bfloat16:  # numpy has no such type
-        embeddings = embeddings.float()
-    matrix = np.asarray(embeddings)
-    if matrix.dtype not in (np.float16, np.float32, np.float64):
-        matrix = matrix.astype(np.float32)
-    if matrix.ndim != 2 or 0 in matrix.shape:
-        raise ValueError(f"embeddings must be a matrix of shape (N, dim) with rows, got shape {matrix.shape}.")
-    require_finite(matrix, "embeddings")
-    return Points.of([matrix])
-
-
 def _is_range(value: object) -> bool:
     """Two integers, of which the first is 2 or more and the second no less."""
     return (
@@ -437,10 +507,3 @@ def _is_range(value: object) -> bool:
         and all(isinstance(k, int | np.integer) for k in value)
         and 2 <= value[0] <= value[1]
     )
-
-
-def _as_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
-    array = np.asarray(labels)
-    if array.shape != (n,):
-        raise ValueError(f"labels must be one a row, shape ({n},), got shape {array.shape}.")
-    return array

@@ -5,7 +5,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from hf_curriculum._optional import install_line
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 
 CONFIG = "config.json"
-FORMAT_VERSION = 1
+MEASURES = {"distance": 1, "margin": 2}
+"""What a difficulty is made of, and the lowest ``format_version`` whose readers know it."""
+FORMAT_VERSION = max(MEASURES.values())
 AGAIN = "Download it again, or save the scorer again."
 _DEEPEST = 32  # objects in objects of trained_on
 _LIMIT = 16 * 2**20  # bytes of JSON: a million labels fit, and what it is parsed to fits in memory
@@ -32,7 +34,7 @@ def plain_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If a field holds what JSON cannot, or all are too large to be read again.
     """
-    config = {"format_version": FORMAT_VERSION, **fields}
+    config = {"format_version": MEASURES[fields["measure"]], **fields}
     try:
         text = json.dumps(config, indent=2, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
@@ -100,21 +102,31 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not an object. {AGAIN}")
     _check_version(path, config.get("format_version"))
-    config.setdefault("difficulty_quantiles_", None)  # older files have none
+    for name, value in _OF_EARLIER_RELEASES.items():
+        config.setdefault(name, value)
     for name, (is_right, wanted) in _FIELDS.items():
         if name not in config:
             raise ValueError(f"{path} has no field {name!r}. {AGAIN}")
         if not is_right(config[name]):
             raise ValueError(f"{path}: field {name!r} must be {wanted}, got {reprlib.repr(config[name])}. {AGAIN}")
+    _check_agreement(path, config)
+    return config
+
+
+def _check_agreement(path: Path, config: Mapping[str, Any]) -> None:
     labels = config["centroid_labels_"]
     if labels is not None and len(labels) != sum(config["sizes"]):
         raise ValueError(
             f"{path}: field 'centroid_labels_' has {len(labels)} labels for {sum(config['sizes'])} centroids. {AGAIN}"
         )
+    if config["measure"] == "margin" and len(set(labels or [])) < 2:
+        raise ValueError(
+            f"{path}: measure 'margin' needs labels of two or more classes in 'centroid_labels_', got "
+            f"{reprlib.repr(labels)}. {AGAIN}"
+        )
     found, wanted = len(config["sizes"]), config["repeats"]
     if found != wanted:
         raise ValueError(f"{path}: field 'sizes' has {found} clusterings, but repeats is {wanted}. {AGAIN}")
-    return config
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -123,10 +135,10 @@ def _check_version(path: Path, version: object) -> None:
             f"{path}: field 'format_version' must be a positive integer, got {reprlib.repr(version)}. "
             "Is this the config of a scorer?"
         )
-    if version != FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format_version {version}; this version of hf-curriculum reads {FORMAT_VERSION}. Upgrade it: "
-            f"{install_line().replace('install', 'install -U')}."
+            f"{path} has format_version {version}; this version of hf-curriculum reads up to {FORMAT_VERSION}. "
+            f"Upgrade it: {install_line().replace('install', 'install -U')}."
         )
 
 
@@ -134,8 +146,8 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_count(value: Any) -> bool:
-    return _is_integer(value) and value > 0
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_index(value: Any) -> bool:
@@ -184,6 +196,8 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
+_OF_EARLIER_RELEASES = {"measure": "distance", "chosen_by_": None, "difficulty_quantiles_": None, "checksum": None}
+"""Fields that their files lack."""
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (_is_a(str), "a string"),
     "n_clusters": (_or_null(_is_count), "a positive integer or null"),
@@ -192,6 +206,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "two positive integers or null",
     ),
     "normalize": (lambda value: value in NORMALIZATIONS, f"one of {list(NORMALIZATIONS)}"),
+    "measure": (lambda value: value in tuple(MEASURES), f"one of {list(MEASURES)}"),
     "standardize": (_is_a(bool), "true or false"),
     "l2_normalize": (_is_a(bool), "true or false"),
     "seed": (_is_integer, "an integer"),
@@ -205,10 +220,12 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "outliers_": (lambda value: _is_integer(value) and value >= 0, "an integer, 0 or more"),
     "davies_bouldin_": (_or_null(_is_index), 'a number, 0 or more, "inf" or null'),
     "davies_bouldin_curve_": (_is_curve, 'an object of numbers, 0 or more, or "inf", by number of clusters'),
+    "chosen_by_": (_or_null(_is_a(str)), "a string or null"),
     "centroid_labels_": (_or_null(_is_labels), "a list of strings, integers or booleans, or null"),
     "trained_on": (
         _or_null(lambda value: isinstance(value, dict) and _is_shallow(value)),
         f"an object that nests at most {_DEEPEST} deep, or null",
     ),
+    "checksum": (_or_null(_is_a(str)), "a string or null"),
     "difficulty_quantiles_": (_or_null(_is_ascending), "a list of two or more ascending numbers, 0 or more, or null"),
 }

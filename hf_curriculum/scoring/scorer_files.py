@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from hf_curriculum.scoring.prototypes import Prototypes
 from hf_curriculum.scoring.scorer_config import AGAIN, CONFIG, plain_config, plain_index, plain_labels, read_config
 
 TENSORS = "model.safetensors"
-OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats")
+OPTIONS = ("n_clusters", "cluster_range", "normalize", "standardize", "l2_normalize", "seed", "repeats", "measure")
 """Arguments of a scorer that are stored."""
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -39,6 +40,7 @@ class StoredScorer:
         prototypes: Of each clustering; of all but the first neither index nor outliers are kept.
         space: In which distances count.
         davies_bouldin_curve: Index by number of clusters.
+        chosen_by: Where the number of clusters comes from, in words; ``None`` where that is not known.
         trained_on: Where the embeddings came from; ``None`` where that is not known.
         difficulty_quantiles: How the difficulties of its rows are distributed; ``None`` in older files.
     """
@@ -48,6 +50,7 @@ class StoredScorer:
     prototypes: list[Prototypes]
     space: Space
     davies_bouldin_curve: dict[int, float]
+    chosen_by: str | None
     trained_on: dict[str, Any] | None
     difficulty_quantiles: list[float] | None
 
@@ -65,8 +68,10 @@ def write(folder: Path, stored: StoredScorer) -> None:
     config = config_of(stored)
     # The config goes first and comes last, so that a save that broke off is one without a config.
     (folder / CONFIG).unlink(missing_ok=True)
+    arrays = _arrays_of(stored)
+    config["checksum"] = _checksum(arrays)
     with appears_whole(folder / TENSORS) as file:
-        file.write(save(_arrays_of(stored)))
+        file.write(save(arrays))
     with appears_whole(folder / CONFIG) as file:
         file.write(json.dumps(config, indent=2).encode())
 
@@ -93,7 +98,12 @@ def read(folder: Path) -> StoredScorer:
     config = read_config(folder / CONFIG)
     k, dim, knots = sum(config["sizes"]), config["dim"], KNOTS[config["normalize"]]
     shapes = {"centroids": (k, dim), "mean": (dim,), "scale": (dim,), "quantiles": (k, knots)}
-    return _stored(_read_arrays(folder / TENSORS, shapes), config)
+    if config["measure"] == "margin":
+        shapes["directions"] = dim, dim
+    arrays = _read_arrays(folder / TENSORS, shapes)
+    if config["checksum"] not in (None, _checksum(arrays)):
+        raise ValueError(f"{folder / TENSORS} is damaged: its numbers are not those that were saved. {AGAIN}")
+    return _stored(arrays, config)
 
 
 def locate(source: str | Path, **options: Any) -> Path:
@@ -145,6 +155,7 @@ def config_of(stored: StoredScorer) -> dict[str, Any]:
             "outliers_": first.outliers,
             "davies_bouldin_": plain_index(first.davies_bouldin),
             "davies_bouldin_curve_": {str(k): plain_index(index) for k, index in stored.davies_bouldin_curve.items()},
+            "chosen_by_": stored.chosen_by,
             "sizes": [len(prototypes.centroids) for prototypes in stored.prototypes],
             "centroid_labels_": plain_labels(np.concatenate(labels)) if labels else None,
             "trained_on": stored.trained_on,
@@ -160,7 +171,17 @@ def _arrays_of(stored: StoredScorer) -> Arrays:
         "scale": stored.space.scale.cpu().numpy(),
         "quantiles": np.concatenate([prototypes.quantiles for prototypes in stored.prototypes]),
     }
+    if stored.space.directions is not None:
+        arrays["directions"] = stored.space.directions.cpu().numpy()
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _checksum(arrays: Arrays) -> str:
+    """Of the numbers, which a safetensors file itself does not check."""
+    found = xxhash.xxh3_128()
+    for name in sorted(arrays):
+        found.update(np.ascontiguousarray(arrays[name]).data)
+    return found.hexdigest()
 
 
 def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
@@ -183,8 +204,9 @@ def _stored(arrays: Arrays, config: Mapping[str, Any]) -> StoredScorer:
         options=options,
         clusterer=config["clusterer"],
         prototypes=[first, *others],
-        space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"]),
+        space=Space(tensors["mean"], tensors["scale"], options["l2_normalize"], tensors.get("directions")),
         davies_bouldin_curve={int(k): float(value) for k, value in curve.items()},
+        chosen_by=config["chosen_by_"],
         trained_on=config["trained_on"],
         difficulty_quantiles=config["difficulty_quantiles_"],
     )

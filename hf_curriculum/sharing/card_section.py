@@ -19,14 +19,19 @@ from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
 _MOST_CLUSTERS = 20  # in the table: more are not read
 _MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
 _WIDTH = 100  # of a line of code, which the Hub shows without scrolling
-_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42}
+_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
 ## Difficulty for curriculum learning
 
-Each row has a `difficulty`, low for the prototypes of the dataset and high for what is unlike them: its distance
-to the prototype of its cluster. A curriculum draws easy rows first and opens up to the whole dataset.
+Each row has a `difficulty`, {measured}. A curriculum draws easy rows first and opens up to the whole dataset.
 """
+_MEASURED = {
+    "distance": "low for the prototypes of the dataset and high for what is unlike them: its distance\n"
+    "to the prototype of its cluster",
+    "margin": "low where it is like its own class alone and high where another class is as near:\n"
+    "such labels may be wrong, and `suggested_label` is the class that fits best",
+}
 _TRAIN = """\
 ### Train on it
 
@@ -74,7 +79,7 @@ def card_section(
     options = {"split": shown} if revision is None else {"split": shown, "revision": revision}
     load = _call_text("load_dataset", [_literal(name) for name in where], _literals(options))
     parts = [
-        _HEADING,
+        _HEADING.format(measured=_MEASURED["margin" if record.get("measure") == "margin" else "distance"]),
         "### How it was scored\n\n" + _table(["", ""], _facts(record, splits)),
         f"```python\n{_call(record)}\n```\n" if record else "",
         *(f"![{PurePosixPath(path).stem}]({path})\n" for path in pictures),
@@ -106,7 +111,9 @@ def _call(record: Mapping[str, Any]) -> str:
     comments = {"model": encoder_name(encoder)} if model and (is_local or not has_name) else {}
     named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
     arguments = ["dataset", *([named] if model else [])]
-    options = _literals(_encoder_options(encoder)) | _literals(_differing(settings, {"label_column": None}))
+    options = _literals(_encoder_options(encoder)) | _literals(
+        _differing(settings, {"label_column": None, "duplicates": "keep"})
+    )
     lines = []
     if record.get("clusterer"):
         comments["clusterer"] = record["clusterer"]

@@ -12,10 +12,19 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE, fit_split, require_column, require_name, splits_of
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    DISTANCE,
+    fit_split,
+    require_column,
+    require_name,
+    splits_of,
+)
 from hf_curriculum.sharing.card_merge import guess_tasks, merge_card
 from hf_curriculum.sharing.card_section import card_section
 from hf_curriculum.sharing.hub_errors import explained, repeated
+from hf_curriculum.sharing.sorted_upload import sorted_upload
 from hf_curriculum.training import CurriculumConfig
 from hf_curriculum.viewing import draw_extremes, plot_difficulty, plot_schedule, shown_column
 
@@ -34,6 +43,7 @@ def push_scored(
     revision: str | None = None,
     create_pr: bool = False,
     task_categories: Sequence[str] = (),
+    sort: bool = False,
     **options: Any,
 ) -> str:
     """Push a scored dataset to the Hub with a card that says what was scored and how.
@@ -53,6 +63,8 @@ def push_scored(
         task_categories: Tasks of the Hub for the card's metadata. Default: ``"image-classification"``,
             ``"audio-classification"``, ``"video-classification"`` or ``"text-classification"`` for a dataset with one
             column of classes beside one input, if the card has no tasks yet.
+        sort: Push files as :func:`save_sorted` writes them, of which a curriculum on a stream reads only what it
+            draws; the order of the rows changes. Default ``False``.
         **options: Further ones of ``dataset.push_to_hub``, such as ``split``, ``commit_message`` or
             ``max_shard_size``.
 
@@ -60,7 +72,7 @@ def push_scored(
         The URL of the commit of the card, or of the pull request.
 
     Raises:
-        TypeError: For a streaming or any other object.
+        TypeError: For a streaming or any other object, or an option that decides what files hold beside ``sort``.
         ValueError: If ``repo_id`` is not the name of a repository, or a column of scores is missing or damaged.
             Nothing is uploaded then.
         PermissionError: If there is no token, or the Hub does not accept it for this repository.
@@ -70,6 +82,8 @@ def push_scored(
     """
     require_name(repo_id, "repo_id")
     validate_repo_id(repo_id)
+    if sort and (given := options.keys() & {"max_shard_size", "num_shards", "embed_external_files"}):
+        raise TypeError(f"sort=True decides what is in a file: leave {sorted(given)} out.")
     splits = splits_of(dataset)
     if isinstance(dataset, Dataset):
         splits = {options.get("split") or str(dataset.split or "train"): dataset}
@@ -84,8 +98,9 @@ def push_scored(
     stays = revision if revision and not revision.startswith("refs/") else None  # a pull request is merged one day
     section = card_section(splits, repo_id, config_name=config_name, revision=stays, pictures=pictures)
 
+    pushed_as, more = sorted_upload(dataset) if sort else (dataset, {})
     push = partial(
-        dataset.push_to_hub,
+        pushed_as.push_to_hub,
         repo_id,
         config_name,
         private=private,
@@ -93,6 +108,7 @@ def push_scored(
         revision=revision,
         create_pr=create_pr,
         **options,
+        **more,
     )
     edit = partial(
         merge_card,

@@ -2,6 +2,7 @@ from .bins import difficulty_bins as difficulty_bins
 from .bins import ordered as ordered
 from .config import UNIFORM_FRACTION as UNIFORM_FRACTION
 from .config import CurriculumConfig as CurriculumConfig
+from .permutation import random_difficulty as random_difficulty
 from .sampler import CurriculumSampler as CurriculumSampler
 from .schedule import check_difficulty as check_difficulty
 from .schedule import curriculum_weights as curriculum_weights

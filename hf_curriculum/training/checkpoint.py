@@ -131,7 +131,9 @@ def _open(path: Path) -> None:
         with safe_open(path, "pt"):
             pass
     elif any(path.match(pattern) for pattern in _PICKLED):
-        ZipFile(path).close()
+        with ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:
+                raise BadZipFile(f"its part {part} is not what was written")
     elif path.name == _STATE:
         json.loads(path.read_text())["global_step"]
     elif path.name.endswith(".index.json"):

@@ -3,19 +3,20 @@
 import json
 import logging
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
 from typing import Any, SupportsFloat
+
+from hf_curriculum.data import is_number, plain_number, require_count, suggesting
 
 logger = logging.getLogger(__name__)
 UNIFORM_FRACTION = 1 - 1 / math.e
 """Share of distinct rows among N uniform draws with replacement from N rows, for large N."""
 SCHEDULES = ("cosine", "linear", "root", "step")
-ORDERS = ("easy_first", "hard_first")
+ORDERS = ("easy_first", "hard_first", "random")
 
 
+@suggesting
 @dataclass(frozen=True, kw_only=True)
 class CurriculumConfig:
     """Settings of a curriculum; frozen, and checked when it is made.
@@ -31,8 +32,10 @@ class CurriculumConfig:
             ``"linear"``, ``"root"`` (competence-based, Platanios et al. 2019), ``"step"`` (initial fraction until
             the warm-up ends: single-step pacing, Hacohen and Weinshall 2019), or a function from progress in
             ``[0, 1]`` to the share of the rise that is done, in ``[0, 1]``.
-        order: ``"easy_first"`` (default) or ``"hard_first"``.
-        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``.
+        order: ``"easy_first"`` (default), ``"hard_first"``, or ``"random"``: a pool of random rows that grows by the
+            same schedule, chosen by the seed, without a difficulty.
+        difficulty_column: Numeric column, non-negative, that ranks the rows. Default ``"difficulty"``; ``None`` with
+            ``order="random"``, which reads none.
         seed: Seed of the draws; ``None`` (default) takes the ``data_seed`` or ``seed`` of the trainer.
 
     Numbers of numpy become those of Python.
@@ -53,12 +56,12 @@ class CurriculumConfig:
     warmup_steps: int | float = 0.5
     schedule: str | Callable[[float], float] = "cosine"
     order: str = "easy_first"
-    difficulty_column: str = "difficulty"
+    difficulty_column: str | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("initial_fraction", "final_fraction", "warmup_steps", "seed"):
-            object.__setattr__(self, name, _plain(getattr(self, name)))
+            object.__setattr__(self, name, plain_number(getattr(self, name)))
         self._check_types()
         if not 0 < self.initial_fraction <= UNIFORM_FRACTION:
             raise ValueError(
@@ -77,14 +80,21 @@ class CurriculumConfig:
             raise ValueError(f"schedule must be one of {list(SCHEDULES)} or a function, got {self.schedule!r}.")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, got {self.order!r}.")
+        if self.order != "random":
+            object.__setattr__(self, "difficulty_column", self.difficulty_column or "difficulty")
+        elif self.difficulty_column is not None:
+            raise ValueError(
+                f"order='random' draws rows without looking at difficulties: leave difficulty_column="
+                f"{self.difficulty_column!r} out, or choose another order."
+            )
 
     def _check_types(self) -> None:
         for name in ("initial_fraction", "final_fraction"):
-            if not _is(getattr(self, name), int | float):
+            if not is_number(getattr(self, name)):
                 raise ValueError(f"{name} must be a number, got {getattr(self, name)!r}.")
-        if self.seed is not None and not _is(self.seed, int):
+        if self.seed is not None and not is_number(self.seed, int):
             raise ValueError(f"seed must be an integer or None, got {self.seed!r}.")
-        if not isinstance(self.difficulty_column, str):
+        if self.difficulty_column is not None and not isinstance(self.difficulty_column, str):
             raise ValueError(f"difficulty_column must be the name of a column, got {self.difficulty_column!r}.")
 
     @staticmethod
@@ -99,7 +109,7 @@ class CurriculumConfig:
 
     def _check_warmup(self) -> None:
         steps = self.warmup_steps
-        if not _is(steps, int | float) or not steps > 0:
+        if not is_number(steps) or not steps > 0:
             raise ValueError(
                 f"warmup_steps must be positive, got {steps!r}. Pass a number of optimiser steps (int) or a share of "
                 "the training (float in (0, 1]). To train without a curriculum, use Trainer."
@@ -125,8 +135,9 @@ class CurriculumConfig:
             ``warmup_steps``, or that share of ``total_steps`` rounded to the nearest step.
 
         Raises:
-            ValueError: If ``warmup_steps`` is a share and ``total_steps`` is ``None``.
+            ValueError: If ``total_steps`` is not a positive integer, or ``None`` and ``warmup_steps`` is a share.
         """
+        require_count(total_steps, "total_steps", optional=True)
         if isinstance(self.warmup_steps, int):
             return self.warmup_steps
         if total_steps is None:
@@ -193,15 +204,3 @@ def require_config(config: object, name: str) -> CurriculumConfig:
         remedy = "CurriculumConfig(**settings)" if isinstance(config, dict) else "CurriculumConfig(...)"
         raise TypeError(f"{name} must be a CurriculumConfig, got {config!r}. Pass {name}={remedy}.")
     return config
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy, or of any other kind, as one of Python; all else as it is."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    return operator.index(value) if isinstance(value, Integral) else float(value)
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value is a number of this kind; a bool is none."""
-    return isinstance(value, kind) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_curriculum.data import spread_quantiles
+from hf_curriculum.data import require_count, spread_quantiles
 from hf_curriculum.training.bins import difficulty_bins
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.schedule import planned_fraction
@@ -44,9 +44,8 @@ class CopyLaw:
         block_size: int | None = None,
         batch_size: int | None = None,
     ) -> None:
-        for name, count in (("total_batch_size", total_batch_size), ("block_size", block_size)):
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
+        require_count(total_batch_size, "total_batch_size")
+        require_count(block_size, "block_size", optional=True)
         points = spread_quantiles(quantiles)
         self.quantiles = np.asarray(quantiles, dtype=np.float64)
         self._lowest, self._highest = points[0], points[-1]
@@ -62,7 +61,7 @@ class CopyLaw:
     def _scores(self, difficulty: FloatArray) -> FloatArray:
         """Scores from 0, the row to draw first, on; difficulties outside the quantiles count as their nearest."""
         inside = np.clip(difficulty, self._lowest, self._highest)
-        return inside - self._lowest if self.config.order == "easy_first" else self._highest - inside
+        return self._highest - inside if self.config.order == "hard_first" else inside - self._lowest
 
     def warmup_rows(self, readers: int) -> int:
         """Rows that one of ``readers`` hands out during the warm-up."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _SMALL = 1 << 16  # rows up to which an array is shuffled: half a MB and a millisecond a pass
 _ROUNDS = 8  # of the network
+_RANDOM_ORDER = 2**64 - 1  # a pass that no walk comes to
 
 
 def shuffled(positions: NDArray[np.int64], n: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -38,6 +39,19 @@ def shuffled(positions: NDArray[np.int64], n: int, seed: int, epoch: int) -> NDA
         rows[outside] = _feistel(rows[outside], bits, keys)
         outside = outside[rows[outside] >= n]
     return rows.astype(np.int64)
+
+
+def random_difficulty(n: int, seed: int) -> NDArray[np.float32]:
+    """Difficulties in ``[0, 1)`` at even distances, in a random order of the rows: those of ``order="random"``.
+
+    Args:
+        n: Number of rows.
+        seed: Seed of the order, non-negative.
+
+    Returns:
+        float32, shape ``(n,)``.
+    """
+    return (shuffled(np.arange(n), n, seed, _RANDOM_ORDER) / n).astype(np.float32)
 
 
 def walk(start: int, size: int, n: int, seed: int) -> NDArray[np.int64]:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Sampler
 
+from hf_curriculum.data import is_number, plain_number, require_count, suggesting
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.draws import Draws
 from hf_curriculum.training.lengths import group_by_length
-from hf_curriculum.training.permutation import walk
+from hf_curriculum.training.permutation import random_difficulty, walk
 from hf_curriculum.training.schedule import planned_fraction, require_vector
 
 WINDOW_STEPS = 32
@@ -20,6 +21,7 @@ _BLOCK_DRAWS = 1 << 14  # rows drawn at once, or one step's if these are more
 _KEPT = 4  # blocks, and windows, that are not drawn again
 
 
+@suggesting
 class CurriculumSampler(Sampler[int]):
     """Draws rows from prototypes to the whole dataset.
 
@@ -33,13 +35,15 @@ class CurriculumSampler(Sampler[int]):
     ``torch.utils.data.DistributedSampler``.
 
     Args:
-        difficulty: Finite scores, low = easy. Shape ``(N,)``. Rows that are masked (``numpy.ma``) have no difficulty:
+        difficulty: Finite scores, low = easy; ``None`` with ``order="random"``, which needs ``rows``. Shape ``(N,)``.
+            Rows that are masked (``numpy.ma``) have no difficulty:
             they are left out during the warm-up. Not kept: the sampler holds the sorted scores and their row numbers,
             8 (float32 scores) or 12 bytes a row.
         config: The curriculum; the default is the paper's.
         total_batch_size: Rows of one optimiser step: batch per device x processes x gradient accumulation.
         total_steps: Optimiser steps of the training; needed when ``config.warmup_steps`` is a share.
         steps_per_epoch: Optimiser steps of one epoch; default ``ceil(N / total_batch_size)``.
+        rows: Number of rows ``N``, with ``order="random"`` alone.
         seed: Seed of the draws, used where ``config.seed`` is ``None``.
         lengths: Length of each row, shape ``(N,)``: the rows that 32 steps draw are then batched with rows of similar
             length, longest first in the first step.
@@ -67,27 +71,29 @@ class CurriculumSampler(Sampler[int]):
 
     def __init__(
         self,
-        difficulty: ArrayLike,
+        difficulty: ArrayLike | None,
         config: CurriculumConfig | None = None,
         *,
         total_batch_size: int,
         total_steps: int | None = None,
         steps_per_epoch: int | None = None,
+        rows: int | None = None,
         seed: int = 0,
         lengths: ArrayLike | None = None,
         micro_batch_size: int | None = None,
     ) -> None:
-        for name, count in (("total_batch_size", total_batch_size), ("steps_per_epoch", steps_per_epoch)):
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}.")
+        require_count(total_batch_size, "total_batch_size")
+        require_count(steps_per_epoch, "steps_per_epoch", optional=True)
+        require_count(rows, "rows", optional=True)
         self.config = require_config(config, "config")
         self.total_batch_size = total_batch_size
         self.micro_batch_size = micro_batch_size or total_batch_size
+        if not is_number(plain_number(seed), int):
+            raise TypeError(f"seed must be an integer, got {seed!r}.")
         self.seed = (seed if self.config.seed is None else self.config.seed) % 2**64
         self.warmup_steps = self.config.resolve_warmup(total_steps)
         self.total_steps = total_steps
-        require_vector(difficulty)
-        self._draws = Draws(difficulty, self.config.order)
+        self._draws = self._draws_of(difficulty, rows)
         self.rows, self.solver = self._draws.rows, self._draws.solver
         self.lengths = None if lengths is None else self._check_lengths(lengths)
         self.steps_per_epoch = steps_per_epoch or math.ceil(self.rows / total_batch_size)
@@ -97,6 +103,16 @@ class CurriculumSampler(Sampler[int]):
         self._steps_per_block = max(1, _BLOCK_DRAWS // total_batch_size)
         self._blocks: dict[int, NDArray[np.int64]] = {}
         self._windows: dict[int, NDArray[np.int64]] = {}
+
+    def _draws_of(self, difficulty: ArrayLike | None, rows: int | None) -> Draws:
+        if self.config.order == "random":
+            if difficulty is not None or rows is None:
+                raise ValueError("order='random' looks at no difficulty: pass None for it, and rows=N.")
+            return Draws(random_difficulty(rows, self.seed), "easy_first")
+        require_vector(difficulty)
+        if difficulty is None or rows is not None:
+            raise ValueError(f"order={self.config.order!r} draws by difficulty: pass one number a row, and no rows=.")
+        return Draws(difficulty, self.config.order)
 
     def _check_lengths(self, lengths: ArrayLike) -> NDArray[np.int32]:
         array = np.asarray(lengths)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hf_curriculum.data import require_number, suggesting
 from hf_curriculum.training.bins import difficulty_bins, ordered
 from hf_curriculum.training.config import UNIFORM_FRACTION, CurriculumConfig, require_config
+from hf_curriculum.training.permutation import random_difficulty
 from hf_curriculum.training.temperature import FloatArray, TemperatureSolver, log_miss
 
 
@@ -73,6 +75,7 @@ def row_weights(ordered_difficulty: FloatArray, temperature: float) -> FloatArra
     return np.asarray(weights / weights.sum())
 
 
+@suggesting
 def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     """Share of the dataset that as many draws as it has rows are expected to visit.
 
@@ -99,6 +102,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     Source:
         Lin et al., CVPR 2025 (temperature annealing by the effective dataset size).
     """
+    require_number(temperature, "temperature")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}. For uniform sampling pass math.inf.")
     scores = ordered(check_difficulty(difficulty).astype(np.float64), "easy_first").astype(np.float64, copy=False)
@@ -106,6 +110,7 @@ def effective_fraction(difficulty: ArrayLike, temperature: float) -> float:
     return float(-np.expm1(scores.size * log_miss(p)).mean())
 
 
+@suggesting
 def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
     """Temperature at which the effective fraction is ``fraction``.
 
@@ -117,7 +122,7 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
         The temperature, in the unit of ``difficulty``; its effective fraction is within 1e-6 of the target. A target
         that uniform sampling does not exceed has no finite answer and gives ``math.inf`` (uniform sampling). A target
         below what the easiest rows alone give (one row, or all that tie for the lowest difficulty) gives a
-        temperature so low that only these are drawn.
+        temperature so low that only these are drawn; those within 1e-306 of it count as tied.
 
     Raises:
         ValueError: If ``fraction`` is not in ``(0, 1]``, or ``difficulty`` is empty, not finite or not 1-D.
@@ -129,21 +134,23 @@ def solve_temperature(difficulty: ArrayLike, fraction: float) -> float:
         >>> round(effective_fraction(scores, solve_temperature(scores, 0.3)), 6)
         0.3
     """
+    require_number(fraction, "fraction")
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}. Uniform sampling covers 1 - 1/e = 0.632.")
     ranked = np.sort(ordered(check_difficulty(difficulty).astype(np.float64), "easy_first"))
     return float(TemperatureSolver(ranked, difficulty_bins(ranked), ranked.size).temperature(fraction))
 
 
+@suggesting
 def curriculum_weights(
     difficulty: ArrayLike, step: int, config: CurriculumConfig, total_steps: int | None = None
 ) -> FloatArray:
     """Probability with which each row is drawn at a training step.
 
     Args:
-        difficulty: Finite scores, low = easy. Shape ``(N,)``.
+        difficulty: Finite scores, low = easy. Shape ``(N,)``. With ``order="random"`` only their number counts.
         step: Optimiser step, from 0.
-        config: The curriculum.
+        config: The curriculum; without a seed of its own, ``order="random"`` takes 0.
         total_steps: Optimiser steps of the training; needed when ``config.warmup_steps`` is a share.
 
     Returns:
@@ -153,10 +160,15 @@ def curriculum_weights(
         ValueError: If ``step`` is negative, ``difficulty`` is empty, not finite or not 1-D, or ``total_steps`` is
             missing.
     """
-    if step < 0:
+    require_number(step, "step")
+    if not step >= 0:
         raise ValueError(f"step counts from 0, got {step}.")
     config = require_config(config, "config")
-    scores = ordered(check_difficulty(difficulty).astype(np.float64), config.order).astype(np.float64, copy=False)
+    scores = check_difficulty(difficulty).astype(np.float64)
+    if config.order == "random":
+        scores = random_difficulty(scores.size, (config.seed or 0) % 2**64).astype(np.float64)
+    else:
+        scores = ordered(scores, config.order).astype(np.float64, copy=False)
     warmup = config.resolve_warmup(total_steps)
     if step >= warmup:
         return np.full(scores.size, 1 / scores.size)

@@ -22,9 +22,10 @@ it is cut, whether by ``shard``, ``split_dataset_by_node``, Accelerate or a load
 ``R``. Shards are shared out where their number allows it; else readers share shards and take turns with the rows
 (:class:`Source`), so that none is idle and no row of a pass is read by two.
 
-**State.** Where the block starts in the source, the rows read and handed out before it, and the rows of it handed out
-since: the block is read and drawn again. It is the ``state_dict`` of the dataset, and what a trainer keeps in its
-checkpoints. A shuffle buffer upstream is not part of any state: there the pass is read again from its start.
+**State.** Where the block starts in the source; the rows read and handed out before it, and those read before its
+pass; the rows of it handed out since: the block is read and drawn again. It is the ``state_dict`` of the dataset, and
+what a trainer keeps in its checkpoints. A shuffle buffer upstream is not part of any state: there the pass is read
+again from its start.
 """
 
 import logging
@@ -38,7 +39,7 @@ from datasets.iterable_dataset import _BaseExamplesIterable
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import get_worker_info
 
-from hf_curriculum.data import difficulty_quantiles, provenance, require_column
+from hf_curriculum.data import DIFFICULTY, difficulty_quantiles, provenance, require_column, suggesting
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.copies import CopyLaw
 from hf_curriculum.training.journal import Journal
@@ -48,10 +49,12 @@ logger = logging.getLogger(__name__)
 _SAMPLE = 8192
 _DIVISIBLE = 2880
 _MOST_NULLS = 1 << 17
-START: dict[str, Any] = {"source": None, "skip": 0, "pass": 0, "read": 0, "emitted": 0, "handed": 0}
+START: dict[str, Any] = {"source": None, "skip": 0, "pass": 0, "began": 0, "read": 0, "emitted": 0, "handed": 0}
+_RANDOM_ORDER = 1  # the numbers of that order are none that copies are drawn with
 """State of a reader before its first row."""
 
 
+@suggesting
 def curriculum_stream(
     stream: IterableDataset,
     config: CurriculumConfig | None = None,
@@ -72,7 +75,8 @@ def curriculum_stream(
     the result instead.
 
     Args:
-        stream: Has a difficulty column. Its order should be random with respect to difficulty.
+        stream: Has a difficulty column, unless ``config.order`` is ``"random"``. Its order should be random with
+            respect to difficulty.
         config: The curriculum; the default is the paper's.
         total_batch_size: Rows of one optimiser step: batch per device x processes x gradient accumulation.
         total_steps: Optimiser steps of the training; needed when ``config.warmup_steps`` is a share.
@@ -130,7 +134,7 @@ def with_copies(
     if threads := getattr(next(steps_of(stream)), "decoding_pool", None):  # decodes ahead, before the draw
         copies = with_copies(stream.decode(False), law, seed, endless=endless, journal=journal)
         return copies.decode(num_threads=threads.max_workers)
-    source = Source(stream)
+    source = Source(stream, law.config.difficulty_column or DIFFICULTY)
     return rebuilt(stream, _Copies(source, law, seed % 2**64, None if endless else source.passes, journal))
 
 
@@ -147,17 +151,17 @@ def require_stream(stream: Any) -> None:
         )
 
 
-def require_difficulty(stream: IterableDataset, column: str) -> None:
+def require_difficulty(stream: IterableDataset, column: str | None) -> None:
     """Raise if the stream's features, where it knows them, have no such column of numbers.
 
     Args:
         stream: Any.
-        column: Its name.
+        column: Its name; ``None`` where none is read.
 
     Raises:
         ValueError: If so.
     """
-    if stream.features is None:
+    if stream.features is None or column is None:
         return
     require_column(stream, column, made_by="stream.map(scorer, batched=True)")
     kind = stream.features[column]
@@ -165,12 +169,12 @@ def require_difficulty(stream: IterableDataset, column: str) -> None:
         raise ValueError(f"Column {column!r} holds {getattr(kind, 'dtype', kind)}, not numbers.")
 
 
-def stream_quantiles(stream: IterableDataset, column: str) -> ArrayLike:
+def stream_quantiles(stream: IterableDataset, column: str | None) -> ArrayLike:
     """Quantiles of a stream's difficulties, from the column's provenance, the scorer that made it, or the first rows.
 
     Args:
         stream: Has the column.
-        column: Its name.
+        column: Its name; ``None`` for the numbers that ``order="random"`` draws.
 
     Returns:
         257 numbers in ascending order, or as many as the record has.
@@ -178,12 +182,14 @@ def stream_quantiles(stream: IterableDataset, column: str) -> ArrayLike:
     Raises:
         ValueError: If the column is missing, null in all of the first rows, or has a value that cannot rank.
     """
+    if column is None:
+        return [0.0, 1.0]
     if stream.features is not None and (kept := provenance(stream, column).get("quantiles")):
         return kept
     for step in steps_of(stream):
         if kept := getattr(getattr(step, "function", None), "quantiles_", None):
             return kept
-    reading = Reading(Source(stream), START)
+    reading = Reading(Source(stream, column), START)
     if not reading.more():
         raise ValueError("The stream has no rows.")
     rows = reading.read(_SAMPLE)
@@ -302,11 +308,10 @@ class _Copies(_BaseExamplesIterable):
             logger.warning(turns_warning(self.source.turns, self.readers))
         while self.passes is None or state["pass"] < self.passes:
             yield from self._read_pass(state)
-            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1}
-            in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(
-                self.readers
-            )  # where it should end there, chance may
-            if in_warmup and self.reader == 0:
+            state |= {"source": None, "skip": 0, "pass": state["pass"] + 1, "began": state["read"]}
+            # Where it should end there, chance may let it end before; and what begins again is told of once.
+            in_warmup = state["emitted"] < 0.9 * self.law.warmup_rows(self.readers)
+            if in_warmup and self.reader == 0 and state["pass"] == (self.passes or 1):
                 logger.warning(
                     "The stream ended after %d rows of each reader, and %s: the warm-up has %d steps of %d rows.",
                     state["read"],
@@ -323,7 +328,7 @@ class _Copies(_BaseExamplesIterable):
         while reading.more():
             state |= reading.state
             rows = reading.read(self.law.block_rows(state["emitted"], self.readers))
-            difficulty = _difficulty(rows, self.law.config.difficulty_column, state["read"])
+            difficulty = self._difficulty(rows, state["read"])
             ranked |= bool(difficulty.count()) or state["emitted"] >= self.law.warmup_rows(self.readers)
             if not ranked and state["read"] - read > _MOST_NULLS:
                 break
@@ -341,13 +346,23 @@ class _Copies(_BaseExamplesIterable):
                 "read: there is none to train on while the curriculum warms up."
             )
 
+    def _difficulty(self, rows: Rows, read: int) -> "np.ma.MaskedArray[Any, Any]":
+        """Of a block, behind the ``read`` rows before it; without a column, numbers at random."""
+        if (column := self.law.config.difficulty_column) is not None:
+            return _difficulty(rows, column, read)
+        numbers = np.random.default_rng([*self._key(read), _RANDOM_ORDER]).random(len(rows))
+        return np.ma.masked_array(numbers, mask=np.zeros(len(rows), bool))
+
+    def _key(self, read: int) -> list[int]:
+        """What the random numbers of a block follow from."""
+        return [self.seed, self.readers, self.reader, read]
+
     def _draw(self, difficulty: "np.ma.MaskedArray[Any, Any]", state: dict[str, Any]) -> NDArray[np.int64]:
         info = get_worker_info()
         workers = 1 if info is None else info.num_workers
         worker = self.reader * workers // self.readers
         values = difficulty.filled(np.nan)
-        key = [self.seed, self.readers, self.reader, state["read"]]
-        drawn = self.law.draw(values, state["emitted"], self.readers, key, worker, workers)
+        drawn = self.law.draw(values, state["emitted"], self.readers, self._key(state["read"]), worker, workers)
         if self.journal is not None:
             self.journal.note(self.reader, state, drawn, values)
         return drawn

@@ -1,7 +1,7 @@
 """Rows of a stream as they are stored, nothing decoded, in any number of shares, and what leads back to each."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 from math import gcd
 from typing import Any, TypeAlias
 
@@ -18,6 +18,9 @@ from datasets.iterable_dataset import (
     StepExamplesIterable,
     _BaseExamplesIterable,
 )
+from numpy.typing import NDArray
+
+from hf_curriculum.training.sorted_parquet import SortedFile, SortedFiles, in_random_order
 
 _PAGE = 256
 _EXACT_STATES = int(datasets.__version__.split(".")[0]) > 4  # those of `map` and `filter`
@@ -159,7 +162,57 @@ class _DictRows:
         return (dict(self._rows[position]) for position in positions)
 
 
-Rows: TypeAlias = _TableRows | _DictRows
+class _SortedRows:
+    """Rows of sorted files, of which nothing is read but the difficulty until they are handed out."""
+
+    def __init__(
+        self,
+        parts: list[tuple[SortedFile, NDArray[np.int64]]],
+        column: str,
+        features: Features | None,
+        token: Any,
+    ) -> None:
+        self._parts, self._column, self._features, self._token = parts, column, features, token
+
+    def __len__(self) -> int:
+        return sum(places.size for _, places in self._parts)
+
+    def part(self, start: int, stop: int) -> "_SortedRows":
+        (file, places), *more = self._parts
+        assert not more  # a page is of one file
+        return self._of([(file, places[start:stop])])
+
+    def join(self, others: list["_SortedRows"]) -> "_SortedRows":
+        return self._of([part for rows in (self, *others) for part in rows._parts])
+
+    def _of(self, parts: list[tuple[SortedFile, NDArray[np.int64]]]) -> "_SortedRows":
+        return _SortedRows(parts, self._column, self._features, self._token)
+
+    def column(self, name: str) -> "np.ma.MaskedArray[Any, Any]":
+        if name != self._column:
+            raise KeyError(name)
+        tables = [pa.table({name: file.difficulty.take(pa.array(places))}) for file, places in self._parts]
+        return _TableRows(pa.concat_tables(tables), None, None).column(name)
+
+    def take(self, positions: Any) -> Iterator[dict[str, Any]]:
+        distinct, where = np.unique(np.asarray(positions, dtype=np.int64), return_inverse=True)
+        tables, start = [], 0
+        for file, places in self._grouped():
+            inside = distinct[(distinct >= start) & (distinct < start + places.size)] - start
+            if inside.size:
+                tables.append(file.table(places[inside]))
+            start += places.size
+        if tables:
+            yield from _TableRows(pa.concat_tables(tables), self._features, self._token).take(where)
+
+    def _grouped(self) -> Iterator[tuple[SortedFile, NDArray[np.int64]]]:
+        """The parts, those of a file together, so that it is read once for all."""
+        for _, parts in groupby(self._parts, key=lambda part: id(part[0])):
+            files, places = zip(*parts, strict=True)
+            yield files[0], np.concatenate(places)
+
+
+Rows: TypeAlias = _TableRows | _DictRows | _SortedRows
 """Some rows, in the form in which the stream has them."""
 
 
@@ -171,6 +224,7 @@ class Source:
 
     Args:
         stream: Any stream; that a node has a share of it is left out.
+        column: Column of the difficulties. Rows of Parquet files that are sorted by it come in random order.
 
     Attributes:
         examples: What it is made of; without a repetition around it.
@@ -179,11 +233,12 @@ class Source:
         turn: Which of them has these rows.
     """
 
-    def __init__(self, stream: IterableDataset) -> None:
+    def __init__(self, stream: IterableDataset, column: str) -> None:
         self.examples, self._features, self._token = stream._ex_iterable, stream.features, stream._token_per_repo_id
         self.passes: int | None = 1
         if isinstance(self.examples, RepeatExamplesIterable):  # so that no block bridges two passes
             self.examples, self.passes = self.examples.ex_iterable, self.examples.num_times
+        self._column, self.examples = column, in_random_order(self.examples, column)
         self.turns, self.turn = 1, 0
 
     def split(self, count: int, index: int) -> "Source":
@@ -238,6 +293,9 @@ class Source:
     def start(self) -> Any:
         """The examples, from the first on, with a state."""
         examples = self.examples
+        if self._skips:
+            examples._init_state_dict()
+            return examples
         if self.turns > 1:
             examples = StepExamplesIterable(examples, self.turns, self.turn)
         if self.is_table:
@@ -246,8 +304,16 @@ class Source:
         examples._init_state_dict()
         return examples
 
+    @property
+    def _skips(self) -> bool:
+        return isinstance(self.examples, SortedFiles) and self.examples.can_skip
+
     def pages(self, examples: Any) -> Iterator[Rows]:
         """A few hundred rows at a time."""
+        if self._skips:
+            for part in examples.pages(_PAGE, self.turns, self.turn):
+                yield _SortedRows([part], self._column, self._features, self._token)
+            return
         if self.is_table:
             features = None if self.examples.is_typed else self._features
             for _, table in examples.iter_arrow():

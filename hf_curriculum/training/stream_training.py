@@ -128,7 +128,7 @@ class StreamTraining:
         self.dataset = with_copies(stream, self.law, self.seed, endless=True, journal=self._journal)
         self._resumed: dict[str, Any] = {}
         self._readers: list[_Reader] = []
-        self._warned = False
+        self._told_drift = self._told_passes = False
 
     @property
     def readers(self) -> int:
@@ -204,7 +204,10 @@ class StreamTraining:
         """State of each reader of all processes, ready for JSON; every process calls it."""
         self.advance(step)
         own = [(str(reader.number), {"state": reader.resume, "distinct": reader.distinct}) for reader in self._readers]
-        return dict(reversed(gather_object(own) if self._accelerator.num_processes > 1 else own))
+        every = dict(reversed(gather_object(own) if self._accelerator.num_processes > 1 else own))
+        if self._accelerator.is_main_process:
+            self._check_passes({number: reader["state"] for number, reader in every.items()})
+        return every
 
     def logs(self, step: int) -> dict[str, float]:
         """What is logged of a step, and of the rows of this process since the step logged before."""
@@ -214,7 +217,7 @@ class StreamTraining:
         logs = {"curriculum/effective_fraction": self.law.solver.fraction(temperature)}
         if math.isfinite(temperature):
             logs["curriculum/temperature"] = temperature
-        if np.isfinite(difficulties).any():
+        if self.law.config.difficulty_column is not None and np.isfinite(difficulties).any():
             logs["curriculum/mean_difficulty"] = float(np.nanmean(difficulties, dtype=np.float64))
         read, emitted, distinct = np.sum([reader.counts for reader in self._readers], axis=0).tolist()
         if read:
@@ -227,9 +230,32 @@ class StreamTraining:
         logs["curriculum/planned_distinct_fraction"] = float(planned / (step + 1))
         return logs
 
+    def _check_passes(self, states: dict[str, dict[str, Any]]) -> None:
+        """Say if a reader has begun again that has fewer rows than another one, which has not."""
+        states = {number: state for number, state in states.items() if "began" in state}  # older checkpoints have none
+        if self._told_passes or not states:
+            return
+        passes = {number: state["pass"] for number, state in states.items()}
+        first, last = max(passes, key=passes.__getitem__), min(passes, key=passes.__getitem__)
+        rows = states[first]["began"] // max(1, passes[first])
+        seen = states[last]["read"] + states[last]["handed"] - states[last]["began"]
+        if passes[first] > passes[last] and seen > 1.1 * rows:
+            self._told_passes = True
+            logger.warning(
+                "The shards of the stream have unequal numbers of rows: reader %s has read its %d rows %d times, "
+                "and reader %s its %d or more only %d times. Rows of small shards are trained on more "
+                "often: write shards of equal size, or as many as cannot be shared out, so that readers take turns.",
+                first,
+                rows,
+                passes[first],
+                last,
+                seen,
+                passes[last],
+            )
+
     def _check_drift(self, read: int, ratio: float, warm: bool) -> None:
-        if warm and not self._warned and read >= _ENOUGH_ROWS and abs(ratio - 1) > 0.25:
-            self._warned = True
+        if warm and not self._told_drift and read >= _ENOUGH_ROWS and abs(ratio - 1) > 0.25:
+            self._told_drift = True
             logger.warning(
                 "%.2f rows are trained on for each that is read, where it should be 1: the difficulties of the stream "
                 "are not distributed as its quantiles say, and the effective fraction is not the planned one.",

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
 FloatArray = NDArray[np.float64]
+_LEAST = 1e-300  # temperature; closer difficulties cannot be told apart, since they, too, lose their digits
 
 
 class TemperatureSolver:
@@ -27,15 +28,17 @@ class TemperatureSolver:
         uniform: Effective fraction of uniform draws from the ranked rows.
 
     Raises:
-        ValueError: If the difficulties differ, but by less than 1e-290.
+        ValueError: If the difficulties differ, but by less than 1e-290 or more than 1e303.
     """
 
     def __init__(self, ranked: NDArray[np.floating], edges: NDArray[np.int64], rows: int) -> None:
         lowest = float(ranked[0])
         spread = float(ranked[-1]) - lowest
-        if 0 < spread < 1e-290:
+        if spread and not 1e-290 <= spread <= 1e303:
+            small = spread < 1
             raise ValueError(
-                f"difficulty varies by {spread:.3g} only, for which no temperature can be told. Scale it up."
+                f"difficulty varies by {spread:.3g}{' only' * small}, for which no temperature can be told. Scale it "
+                f"{'up' if small else 'down'}."
             )
         # Numbers whose squares would leave the range of float64 are divided by a power of two, which is exact.
         self._unit = 1.0 if spread == 0 or 1e-100 < spread < 1e100 else 2.0 ** math.frexp(spread)[1] / 2
@@ -48,7 +51,8 @@ class TemperatureSolver:
         gap = (float(ranked[np.searchsorted(ranked, ranked[0], side="right")]) - lowest) / self._unit
         spread /= self._unit
         # At gap / 50 the second lowest difficulty weighs exp(-50); at 1e4 times the spread f is uniform to 1e-9.
-        log_low, log_high = math.log(max(gap / 50, np.finfo(np.float64).tiny)), math.log(spread) + math.log(1e4)
+        least = max(_LEAST / self._unit, np.finfo(np.float64).tiny)
+        log_low, log_high = math.log(max(gap / 50, least)), math.log(spread) + math.log(1e4)
         nodes, fractions = self._tabulate(log_low, log_high)
         spline = CubicSpline(nodes, fractions)
         log_temperature = np.interp(np.arange(256 * nodes.size - 255) / 256, np.arange(nodes.size), nodes)

@@ -13,7 +13,7 @@ from datasets import Dataset, IterableDataset
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerCallback
 
-from hf_curriculum.data import SCORES, hide_columns, read_difficulty, require_dataset
+from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty, require_dataset
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
 from hf_curriculum.training.config import CurriculumConfig, require_config
 from hf_curriculum.training.coverage import Coverage
@@ -45,9 +45,9 @@ class CurriculumMixin(_Base):
     ``train_sampling_strategy="group_by_length"`` (5), the rows that 32 steps draw are batched by length.
 
     Every training log gains, of the step just trained, ``curriculum/effective_fraction`` and, during the warm-up,
-    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before; and the share of
-    distinct rows drawn since the start of the training, ``curriculum/distinct_fraction`` as measured,
-    ``curriculum/planned_distinct_fraction`` as the schedule expects it.
+    ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before, unless
+    ``order="random"``; and the share of distinct rows drawn since the start of the training,
+    ``curriculum/distinct_fraction`` as measured, ``curriculum/planned_distinct_fraction`` as the schedule expects it.
 
     A stream (``datasets.IterableDataset``) is read as often as ``max_steps`` needs, and its rows are handed on as
     often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
@@ -108,7 +108,7 @@ class CurriculumMixin(_Base):
                 raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
         elif self.train_dataset is not None:
             require_dataset(self.train_dataset)
-            read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
+            self._read_difficulty()
         self.add_callback(_Resume(self))
 
     def _check_arguments(self) -> None:
@@ -132,6 +132,10 @@ class CurriculumMixin(_Base):
                 "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
                 "use_stateful_dataloader off: the curriculum resumes exactly without it."
             )
+
+    def _read_difficulty(self) -> np.ndarray | None:
+        column = self.curriculum.difficulty_column
+        return None if column is None else read_difficulty(self.train_dataset, column)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The loader of the next class; of a stream, of the rows that the curriculum hands on, pass after pass."""
@@ -176,8 +180,9 @@ class CurriculumMixin(_Base):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         # `train_dataset` has already lost the columns that the model does not take, the difficulty among them;
         # `self.train_dataset` still has it, with the rows in the same order.
-        self._difficulty = read_difficulty(self.train_dataset, self.curriculum.difficulty_column)
-        steps_per_epoch = self._steps_per_epoch(self._difficulty.size)
+        self._difficulty = self._read_difficulty()
+        rows = len(self.train_dataset)
+        steps_per_epoch = self._steps_per_epoch(rows)
         total_steps = self.args.max_steps
         if total_steps <= 0:
             total_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
@@ -189,6 +194,7 @@ class CurriculumMixin(_Base):
             total_batch_size=total_batch_size,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
+            rows=rows if self._difficulty is None else None,
             seed=self._seed(),
             lengths=self._lengths(),
             micro_batch_size=total_batch_size // self.args.gradient_accumulation_steps,
@@ -210,7 +216,8 @@ class CurriculumMixin(_Base):
             What the next class makes of it, with rows that do not show the scores.
         """
         dataset = super().preprocess_dataset(dataset, *args, **kwargs)
-        self._hidden = {*SCORES, self.curriculum.difficulty_column} - {*self.data_collator.valid_label_columns}
+        scores = {*SCORES, SUGGESTED_LABEL, self.curriculum.difficulty_column or DIFFICULTY}
+        self._hidden = scores - {*self.data_collator.valid_label_columns}
         return hide_columns(dataset, self._hidden)
 
     def get_batch_sampler(self, dataset: Dataset, batch_size: int, drop_last: bool, **kwargs: Any) -> BatchSampler:
@@ -309,7 +316,7 @@ class CurriculumMixin(_Base):
         if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
             logs["curriculum/temperature"] = temperature
         rows = self._coverage.advance(step + 1)
-        if rows.size and np.ma.count(difficulty := self._difficulty[rows]):
+        if rows.size and self._difficulty is not None and np.ma.count(difficulty := self._difficulty[rows]):
             logs["curriculum/mean_difficulty"] = float(difficulty.mean(dtype=np.float64))
         logs["curriculum/distinct_fraction"] = self._coverage.measured
         logs["curriculum/planned_distinct_fraction"] = self._coverage.planned
@@ -367,6 +374,10 @@ class _Resume(TrainerCallback):
         if self.trainer._stream is not None:  # Trainer counts from the step at which the run was resumed
             state.epoch = state.global_step / state.max_steps
 
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer._stream is not None:
+            self.trainer._stream.saved(state.global_step)  # tells if readers went different ways
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer._stream is not None:
             return self._begin_stream(self.trainer._stream, state)
@@ -423,14 +434,14 @@ class _Resume(TrainerCallback):
             )
 
 
-def _settings(sampler: CurriculumSampler, difficulty: np.ndarray) -> dict[str, Any]:
+def _settings(sampler: CurriculumSampler, difficulty: np.ndarray | None) -> dict[str, Any]:
     """All that the rows of a step depend on, ready for JSON; a checksum stands for an array or a function."""
     settings = {
         **_config_settings(sampler.config, sampler.warmup_steps, sampler.total_steps),
         "warmup_steps": sampler.warmup_steps,
         "seed": sampler.seed,
         "rows": sampler.rows,
-        "difficulties": _checksum(difficulty),
+        "difficulties": None if difficulty is None else _checksum(difficulty),
         "total_batch_size": sampler.total_batch_size,
         "group_by_length": None,
     }

@@ -10,11 +10,9 @@ import torch
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
 
-from hf_curriculum.data import arrow_column, read_embeddings
+from hf_curriculum.data import DIFFICULTY, SUGGESTED_LABEL, arrow_column, provenance, read_embeddings
 from hf_curriculum.scoring import Points, fit_space
 
-SUGGESTED_LABEL = "suggested_label"
-"""Column of the class that fits best."""
 _MOST = 2_000  # classes: more are numbers of rows, or of no use to an eye
 _ROUNDING = 1e-4  # share of a distance by which two may differ and be equal
 
@@ -86,8 +84,8 @@ def doubts(dataset: Dataset, labels: Labels, embeddings: str, record: Mapping[st
     Returns:
         The doubts; ``None`` if the dataset has neither column.
     """
-    if SUGGESTED_LABEL in dataset.column_names and "difficulty" in dataset.column_names:
-        margin = arrow_column(dataset, "difficulty").to_numpy(zero_copy_only=False).astype(np.float64)
+    if _has_suggestions(dataset):
+        margin = arrow_column(dataset, DIFFICULTY).to_numpy(zero_copy_only=False).astype(np.float64)
         suggested = _codes_of(arrow_column(dataset, SUGGESTED_LABEL), arrow_column(dataset, labels.column))
         differs = (suggested >= 0) & (suggested != labels.given)
     elif embeddings in dataset.column_names:
@@ -139,6 +137,13 @@ def label_counts(labels: Labels, cluster: NDArray[np.int64]) -> NDArray[np.int64
     shape = int(cluster.max(initial=0)) + 1, len(labels.names)
     flat = np.ravel_multi_index((cluster[rows], labels.given[rows]), shape)
     return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _has_suggestions(dataset: Dataset) -> bool:
+    """Whether the difficulties rank the suggestions: a later scoring by distance leaves the column, but not that."""
+    if not {SUGGESTED_LABEL, DIFFICULTY} <= set(dataset.column_names):
+        return False
+    return provenance(dataset, DIFFICULTY).get("measure", "margin") == "margin"
 
 
 def _margins(

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_curriculum._optional import require_extra
-from hf_curriculum.data import DIFFICULTY, read_difficulty
+from hf_curriculum.data import DIFFICULTY, read_difficulty, suggesting
 from hf_curriculum.training import CurriculumConfig, check_difficulty, curriculum_weights, planned_curve
 from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import Content, cut, read_row, shown_column
@@ -22,6 +22,7 @@ _ORANGE = "#ea580c"  # stands out from it for the colour-blind
 _LARGEST = 5  # clusters that are shown unless they are named: more than fit a screen tell no more
 
 
+@suggesting
 def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" = None) -> "Axes":
     """Effective fraction over the training.
 
@@ -44,6 +45,7 @@ def plot_schedule(config: CurriculumConfig, total_steps: int, ax: "Axes | None" 
     return ax
 
 
+@suggesting
 def plot_difficulty(
     dataset: Dataset,
     column: str = DIFFICULTY,
@@ -85,6 +87,7 @@ def plot_difficulty(
     return ax
 
 
+@suggesting
 def show_extremes(
     dataset: Dataset,
     input_column: str | None = None,

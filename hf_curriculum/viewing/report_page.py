@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum._version import __version__
-from hf_curriculum.data import CLUSTER, EMBEDDING, part, provenance, read_clusters, read_difficulty, require_dataset
+from hf_curriculum.data import (
+    CLUSTER,
+    DIFFICULTY,
+    EMBEDDING,
+    part,
+    provenance,
+    read_clusters,
+    read_difficulty,
+    require_dataset,
+    suggesting,
+)
 from hf_curriculum.files import appears_whole
 from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.doubts import Labels, doubts, label_counts, read_classes, strangers
@@ -29,6 +39,7 @@ _POSITIONS = 61  # of the slider over the training
 _DRAWN = 16  # rows that a position shows
 _MAPPED = 2_000  # embeddings in the map: t-SNE of many takes long
 _CLUSTERS = 100  # that can be looked into: their pictures make the file large
+_FIRST = {"easy_first": "the easiest rows", "hard_first": "the hardest rows", "random": "a random part of the rows"}
 _EXTREMES = 4  # rows at each end of a cluster
 _LISTED = 50  # rows in a list of what to look at
 _EXPORTED = 5_000  # doubtful labels whose numbers the page holds
@@ -36,6 +47,7 @@ _MIX = 6  # labels of a cluster that are told apart
 _LETTERS = 60  # of the name of a label
 
 
+@suggesting
 def report(
     dataset: Dataset,
     path: str | Path = "report.html",
@@ -100,14 +112,14 @@ def _page(
     dataset: Dataset, config: CurriculumConfig, total_steps: int, input_column: str | None, embedding_column: str
 ) -> dict[str, Any]:
     """All that the page shows, ready for JSON."""
-    column = config.difficulty_column
+    column = config.difficulty_column or DIFFICULTY
     difficulty = np.ma.masked_array(read_difficulty(dataset, column))
     record = provenance(dataset, column)
     clusters = summarize(dataset, column)
     mapped = _map(dataset, embedding_column, record) if embedding_column in dataset.column_names else None
     page: dict[str, Any] = {
         "column": column,
-        "first": "easiest" if config.order == "easy_first" else "hardest",
+        "first": _FIRST[config.order],
         "rows": len(dataset),
         "unscored": int(np.ma.getmaskarray(difficulty).sum()),
         "record": _lines(record),
@@ -116,6 +128,7 @@ def _page(
         "sizes": [[summary.cluster, summary.ranked.size, summary.mean_difficulty] for summary in clusters],
         "clusters": [_extremes(summary) for summary in clusters[:_CLUSTERS]],
         "curve": _curve(record),
+        "n_clusters": record.get("n_clusters"),
         "map": mapped,
         "hardest": _hardest(difficulty),
         "labels": None,
@@ -166,6 +179,7 @@ def _schedule(
                 "fraction": drawn.fraction,
                 "temperature": drawn.temperature if math.isfinite(drawn.temperature) else None,
                 "mean": drawn.mean_difficulty,
+                "likeliest": drawn.likeliest,
                 "share": drawn.share.tolist(),
                 "half": drawn.half,
                 "most": drawn.most,
@@ -196,6 +210,7 @@ def _add_labels(
             "given": labels.given[rows].tolist(),
             "suggested": found.suggested[:_EXPORTED].tolist(),
             "n_wrong": found.rows.size,
+            "estimate": record.get("doubtful_labels"),
             "prototypes": {code: row for code, row in found.prototypes.items() if code in shown},
         }
     if CLUSTER not in dataset.column_names:

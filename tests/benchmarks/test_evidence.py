@@ -212,6 +212,7 @@ def test_a_killed_experiment_goes_on_to_the_same_lines(tiny, tmp_path):
     assert results(killed) == results(whole)
 
 
+@pytest.mark.slow
 def test_resuming_trains_what_is_missing_alone(tiny, tmp_path, monkeypatch, capsys):
     """The same in one process, for the default suite: a pool that works at once."""
     monkeypatch.setattr(run, "ProcessPoolExecutor", lambda *_: AtOnce())

@@ -16,7 +16,7 @@ from benchmarks.evidence.summary import print_summary
 ROOT = Path(__file__).parents[2]
 LINES = sorted(pictures.RESULTS.glob("*/runs.jsonl"))
 
-pytestmark = pytest.mark.skipif(not pictures.RESULTS.exists(), reason="the sdist has no results")
+pytestmark = [pytest.mark.costly, pytest.mark.skipif(not pictures.RESULTS.exists(), reason="the sdist has no results")]
 
 
 @pytest.mark.parametrize("lines", LINES, ids=lambda lines: lines.parent.name)

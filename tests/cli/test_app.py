@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import pty
 import re
@@ -128,6 +129,11 @@ def test_an_error_is_one_line_of_a_process_too():
         (["a.jsonl", "--column", "text"], "Without --model nothing is embedded: drop --column."),
         (["a.jsonl", "--model", "builtin/tfidf", "--clusters", "0"], "--clusters"),
         (["a.jsonl", "--model", "builtin/tfidf", "--scorer", "x", "--repeats", "2"], "--scorer brings its own"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--scorer", "x", "--measure", "margin"], "--scorer brings its own"),
+        (
+            ["a.jsonl", "--model", "builtin/tfidf", "--measure", "margin"],
+            "--measure margin compares the classes of rows: pass labels (--label-column label)",
+        ),
         (["a.json", "--model", "builtin/tfidf"], "Did you mean 'a.jsonl'?"),
     ],
 )
@@ -164,7 +170,7 @@ def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
     limit, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
     try:
-        done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out")
+        done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -197,6 +203,15 @@ def test_options_of_the_library_are_those_of_the_command_line(sentences, tiny_be
     done = run("score", "a.jsonl", "--model", tiny_bert, *words[8:16], "--scorer", "scorer", "--output", "again")
     assert done.exit_code == 0, done.stderr
     np.testing.assert_allclose(load_from_disk("again")["difficulty"][:], expected["difficulty"][:], atol=1e-6)
+
+
+def test_what_was_set_up_to_listen_is_taken_away(sentences):
+    sentences.to_json("a.jsonl")
+    logger = logging.getLogger("hf_curriculum")
+    before = logger.level, list(logger.handlers)
+    for _ in range(2):
+        assert run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "-o", "out").exit_code in (0, 2)
+        assert (logger.level, logger.handlers) == before
 
 
 def test_the_words_of_a_user_stay_as_they_are():
@@ -233,13 +248,14 @@ def test_an_extra_that_is_missing_is_told_before_any_work(command, module, monke
 
 def test_json_is_all_that_is_printed(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out", "--json")
+    options = ("--model", "builtin/tfidf", "--clusters", 3, "--duplicates", "first", "--output", "out")
+    done = run("score", "a.jsonl", *options, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     result, scored = json.loads(done.stdout), load_from_disk(tmp_path / "out")
     assert result == {
         "output": "out",
         "rows": 60,
-        "rows_without_difficulty": 0,
+        "rows_without_difficulty": provenance(scored)["copies"],
         "columns": scored.column_names,
         "provenance": provenance(scored),
     }
@@ -294,7 +310,7 @@ def on_a_terminal(*words):
 def test_bars_are_for_terminals(sentences, own_cache, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(own_cache.parent))
     sentences.to_json("a.jsonl")
-    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "--output", "out"]
+    words = ["score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "out"]
     done = process(*words)
     assert (done.returncode, done.stderr) == (0, "")
     shutil.rmtree(own_cache)
@@ -500,3 +516,27 @@ def test_what_is_not_ours_is_never_written_over(two_splits, tmp_path, sentences,
     assert done.exit_code == 2
     assert "nothing is written over it" in done.stderr.lower()
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_measure_and_duplicates_reach_the_scores_and_the_answer(tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(90) % 3
+    matrix = (rng.normal(size=(90, 6)) + 4 * np.eye(6)[label]).astype(np.float32)
+    matrix[[40, 43]] = matrix[1]
+    label[[*range(50, 62)]] = (label[50:62] + 1) % 3  # wrong
+    rows = Dataset.from_dict({"embedding": matrix, "label": label})
+    rows.to_parquet("rows.parquet")
+    words = ["score", "rows.parquet", "--label-column", "label", "--measure", "margin", "--duplicates", "first"]
+    done = run(*words, "--output", "out")
+    assert done.exit_code == 0, done.stderr
+    scored = load_from_disk("out")
+    expected = add_difficulty(rows, label_column="label", measure="margin", duplicates="first")
+    for name in ("difficulty", "suggested_label"):
+        assert scored[name][:] == expected[name][:]
+    assert scored["suggested_label"][50] == 2
+    doubtful = provenance(expected)["doubtful_labels"]
+    assert 6 <= doubtful <= 18  # of twelve
+    assert f"About {doubtful} labels look wrong: highest difficulties first, see suggested_label." in done.stdout
+    assert "2 rows have the embedding of an earlier row." in done.stdout
+    answer = json.loads(run(*words, "--output", "out", "--overwrite", "--json").stdout)
+    assert answer["provenance"]["doubtful_labels"] == doubtful and answer["rows_without_difficulty"] == 2

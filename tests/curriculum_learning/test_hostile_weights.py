@@ -18,6 +18,8 @@ from numpy.lib import format as npy
 from hf_curriculum.curriculum_learning.pickled import plain_array, read_pickled
 from hf_curriculum.curriculum_learning.weights_file import StoredWeights, convert_weights, read_weights, write_weights
 
+pytestmark = pytest.mark.costly
+
 N = 12
 RNG = np.random.default_rng(0)
 WEIGHTS, FEATURES = RNG.random(N).astype(np.float32), RNG.normal(size=(N, 3)).astype(np.float32)

@@ -24,6 +24,7 @@ from PIL import Image as PILImage
 
 from hf_curriculum.data.columns import (
     add_columns,
+    hide_columns,
     read_difficulty,
     read_embeddings,
     read_labels,
@@ -358,8 +359,7 @@ def test_labels_are_integers_or_strings(values, feature):
 @pytest.mark.parametrize(
     "values, feature, message",
     [
-        ([0, None, None], Value("int64"), "Label column 'c' is null in 2 rows, the first is row 1"),
-        (["a", "b", None], Value("string"), "null in 1 rows, the first is row 2"),
+        ([None, None], Value("int64"), "Label column 'c' is null in all 2 rows"),
         ([0.5, 1.0], Value("float32"), "holds float; labels must be integers or strings"),
         ([True, False], Value("bool"), "holds bool; labels must be"),
         ([[0], [1]], List(Value("int64")), "holds list<.*>; labels must be"),
@@ -368,6 +368,14 @@ def test_labels_are_integers_or_strings(values, feature):
 def test_other_labels_are_refused(values, feature, message):
     with pytest.raises(ValueError, match=message):
         read_labels(column(values, feature), "c")
+
+
+@pytest.mark.parametrize("values, feature", [([0, None, 2], Value("int64")), (["a", None, "b"], Value("string"))])
+def test_missing_labels_are_masked(values, feature):
+    labels = read_labels(column(values, feature), "c")
+    assert labels.tolist() == values
+    assert np.ma.getmaskarray(labels).tolist() == [False, True, False]
+    assert labels.dtype.kind in "iU"
 
 
 def test_a_missing_label_column_asks_for_the_near_one():
@@ -608,3 +616,26 @@ def test_a_renamed_column_keeps_its_record_under_the_new_name(scored):
 def test_the_record_of_a_missing_column_is_an_error():
     with pytest.raises(ValueError, match="Column 'difficulty' is not in the dataset"):
         provenance(TEN)
+
+
+@pytest.mark.parametrize("shown", [None, ["label"], ["label", "difficulty"]])
+@pytest.mark.parametrize(
+    ("kind", "every"),
+    [(None, False), *((kind, every) for kind in ("numpy", "torch") for every in (False, True))]
+    + [("pandas", False), ("arrow", False)],  # which datasets joins with no others
+)
+def test_hiding_a_column_hides_no_other(kind, every, shown):
+    dataset = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1], "difficulty": [0.1, 0.2]})
+    seen = dataset.with_format(kind, columns=shown, output_all_columns=every)
+    names = lambda rows: set(getattr(rows, "column_names", None) or list(rows))  # noqa: E731
+    before = names(seen[0])
+    hidden = hide_columns(seen, ["difficulty", "embedding"])
+    assert names(hidden[0]) == before - {"difficulty"}
+    assert hidden.format["type"] == seen.format["type"] and hidden.column_names == dataset.column_names
+    assert read_difficulty(hidden, "difficulty").tolist() == [0.1, 0.2]
+
+
+def test_hiding_a_column_keeps_a_transform():
+    dataset = Dataset.from_dict({"label": [0, 1], "difficulty": [0.1, 0.2]})
+    hidden = hide_columns(dataset.with_transform(lambda rows: {"names": [sorted(rows)] * 2}), ["difficulty"])
+    assert hidden[:]["names"][0] == ["label"]

@@ -70,6 +70,7 @@ def read_by_card_and_scorer(dataset, folder):
     return card
 
 
+@pytest.mark.costly
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=RECORDS, embedding=RECORDS)
 def test_any_json_is_a_record_that_card_and_scorer_can_read(scored, tmp_path, record, embedding):
@@ -77,6 +78,7 @@ def test_any_json_is_a_record_that_card_and_scorer_can_read(scored, tmp_path, re
     assert INJECTIONS[0] not in read_by_card_and_scorer(dataset, tmp_path)
 
 
+@pytest.mark.costly
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=RECORDS, embedding=RECORDS)
 def test_any_json_is_a_record_that_the_report_can_read(scored, tmp_path, record, embedding):
@@ -84,6 +86,7 @@ def test_any_json_is_a_record_that_the_report_can_read(scored, tmp_path, record,
     assert INJECTIONS[0] not in page and INJECTIONS[2] not in page
 
 
+@pytest.mark.costly
 @settings(max_examples=400, deadline=None)
 @given(record=RECORDS | VALUES)
 def test_what_is_kept_is_plain_json_of_the_types_that_we_write(record):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import drawing
@@ -53,7 +54,9 @@ from hf_curriculum import (
     Embedder,
     add_difficulty,
     add_embeddings,
+    curriculum_stream,
     curriculum_weights,
+    score_parquet,
 )
 
 pytestmark = pytest.mark.costly
@@ -431,6 +434,19 @@ def test_another_split_is_scored_with_the_same_prototypes():
         np.testing.assert_array_equal(names[name]["difficulty"][:], plain.score(split["embedding"][:]).difficulty)
 
 
+@pytest.mark.slow
+def test_parquet_is_scored_by_ray(tmp_path):
+    needs("ray")
+    (tmp_path / "photos").mkdir()
+    rows = Dataset.from_dict({"text": ["a" * (1 + i % 9) + "b" * (i % 5) for i in range(300)]})
+    rows.to_parquet(str(tmp_path / "photos" / "0.parquet"))
+    names = {"model_id": lambda texts: [[text.count("a"), text.count("b")] for text in texts]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_curriculum.score_parquet", partial(score_parquet, input_column="text"))
+        execute("scale.md", "Score", names)
+    assert sorted(names["rows"]["row"]) == list(range(300)) and names["scorer"].n_clusters_ == 4
+
+
 def easy_first(rows, dataset) -> bool:
     drawn = np.array(dataset["difficulty"][:])[rows]
     return drawn[: len(rows) // 5].mean() < 0.7 * np.mean(dataset["difficulty"][:])
@@ -464,6 +480,14 @@ def test_a_stream_scored_on_the_way_is_trained_on(tmp_path):
     assert difficulty[rows_of(names["seen"])[:80]].mean() < 0.8 * difficulty.mean()
 
 
+def test_sorted_files_are_written_and_streamed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"scored": numbers()}
+    execute("streams.md", "Read less", names)
+    drawn = list(curriculum_stream(names["stream"], total_batch_size=8, total_steps=ROWS // 4))
+    assert {row["x"] for row in drawn} < set(numbers()["x"]) and len(drawn) > ROWS / 2
+
+
 def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
     texts = Dataset.from_dict({"text": [first * (row + 1) for row in range(20) for first in ("a ", "b ")]})
 
@@ -484,7 +508,8 @@ def test_a_stream_is_scored_as_a_dataset_is(tmp_path):
     )
 
 
-def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
+def mislabelled():
+    """Rows of four topics, 30 % of them with the label of another; what embeds them; and which these are."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, 4, 800)
     wrong = rng.random(800) < 0.3
@@ -494,7 +519,11 @@ def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
     def encoder(texts):
         return rng.normal(size=(len(texts), 8)) + 4 * np.eye(8)[[int(text) for text in texts]]
 
-    names = {"dataset": dataset, "encoder": encoder}
+    return {"dataset": dataset, "encoder": encoder}, wrong
+
+
+def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
+    names, wrong = mislabelled()
     execute("scorer.md", "Labels that may be wrong", names)
     difficulty, doubtful = np.array(names["scored"]["difficulty"]), names["doubtful"]
     easy = curriculum_weights(difficulty, 0, names["config"], total_steps=10)
@@ -502,6 +531,16 @@ def test_wrong_labels_are_the_hardest_rows_as_the_text_says():
     np.testing.assert_array_equal(easy, curriculum_weights(difficulty, 9, names["config"], total_steps=10))  # it stays
     first = doubtful.select(range(200))
     assert np.mean([row["text"] != str(row["label"]) for row in first]) > 0.9
+
+
+def test_wrong_labels_are_nearer_to_another_class_as_the_text_says():
+    names, wrong = mislabelled()
+    execute("labels.md", "The score", names)
+    difficulty, config = np.array(names["scored"]["difficulty"]), names["config"]
+    assert curriculum_weights(difficulty, 0, config, total_steps=10) @ wrong < 0.02
+    assert curriculum_weights(difficulty, 10, config, total_steps=10) @ wrong > 0.2  # it opens
+    first = names["doubtful"].select(range(200))
+    assert np.mean([row["text"] == str(row["suggested_label"]) != str(row["label"]) for row in first]) > 0.9
 
 
 def test_the_files_of_a_scorer_are_read_by_hand_as_the_text_says(tmp_path):
@@ -648,6 +687,7 @@ def test_weights_of_the_reference_code_are_a_difficulty_column():
 # sharing.md
 
 
+@pytest.mark.slow
 def test_what_is_shared_is_pushed_loaded_and_trained_on(tmp_path):
     names = """
 from tiny import OneWeight, options, watch

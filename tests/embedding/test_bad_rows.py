@@ -13,6 +13,8 @@ from worker_training import stream, train
 
 from hf_curriculum import add_difficulty, add_embeddings
 
+pytestmark = pytest.mark.costly
+
 SCORES = ("cluster", "distance", "difficulty")
 
 

@@ -78,6 +78,7 @@ def test_a_damaged_shard_is_embedded_again_with_one_warning(tmp_path, caplog, na
     assert caplog.text == ""
 
 
+@pytest.mark.costly
 def test_each_of_sixty_flips_of_a_bit_is_found(tmp_path, caplog):
     run(tmp_path)
     rng = random.Random(1)

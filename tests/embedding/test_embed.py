@@ -322,7 +322,7 @@ module = Module()
 """
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_another_interpreter_finds_the_cache(sentences, clips, tiny_bert, tiny_wav2vec2, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     sentences.save_to_disk(tmp_path / "text")

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Audio, Dataset, Features, Image, List
+from datasets import Audio, Dataset, Image
 from datasets.fingerprint import Hasher
 from launching import environment
 from transformers import (
@@ -20,16 +20,13 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
-    VideoMAEConfig,
-    VideoMAEImageProcessor,
-    VideoMAEModel,
 )
 
 from hf_curriculum import Embedder, add_difficulty, add_embeddings, provenance
 from hf_curriculum.embedding import embedder as module
 from hf_curriculum.processes import this_process
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 
 
 class Counts(torch.nn.Module):
@@ -53,24 +50,6 @@ def lengths(texts):
 
 def vectors_of(dataset, column="embedding"):
     return np.array(dataset.with_format(None)[column][:], np.float32)
-
-
-@pytest.fixture(scope="module")
-def films(digits):
-    frames = [[digits[i + j]["image"] for j in range(5)] for i in range(6)]
-    return Dataset.from_dict({"film": frames}, features=Features({"film": List(Image())}))
-
-
-@pytest.fixture(scope="module")
-def tiny_videomae(tmp_path_factory):
-    path = tmp_path_factory.mktemp("videomae")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = VideoMAEConfig(**sizes, image_size=16, patch_size=8, num_frames=4, tubelet_size=2)
-    VideoMAEModel(config).save_pretrained(path)
-    size = {"height": 16, "width": 16}
-    VideoMAEImageProcessor(size={"shortest_edge": 16}, crop_size=size).save_pretrained(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +305,7 @@ def test_two_processes_after_this_one_has_computed_with_threads(sentences, tiny_
     np.testing.assert_allclose(vectors_of(again), vectors_of(first), rtol=0, atol=2e-6)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_spawned_process_loads_the_weights_itself(sentences, tiny_bert):
     embedder = Embedder(tiny_bert, pooling="max")
     expected = embedder({"text": sentences["text"][:5]})["embedding"]
@@ -393,7 +372,7 @@ def test_modules_hash_by_their_weights(sentences):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_another_interpreter_hashes_alike(tiny_bert):
     script = (
         "from datasets.fingerprint import Hasher\nfrom hf_curriculum import Embedder\n"
@@ -413,7 +392,7 @@ def device_in_a_child(device, rank, results):
         results.put(str(error))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_processes_that_would_share_an_accelerator_are_told_what_to_do():
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

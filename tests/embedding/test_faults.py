@@ -18,6 +18,8 @@ from worker_embedding import command, environment, error, noted, numbers, result
 
 from hf_curriculum import add_embeddings
 
+pytestmark = pytest.mark.costly
+
 ROWS, SHARD = 640, 16
 
 
@@ -103,7 +105,6 @@ def only_shards(path):
     ]
 
 
-@pytest.mark.costly
 def test_a_call_that_is_killed_goes_on_after_its_last_shard(ran):
     check_kills(ran / "killed", 6)
     assert only_shards(ran / "killed")
@@ -117,14 +118,12 @@ def test_a_call_that_is_killed_at_twenty_moments_goes_on_after_its_last_shard(tm
     assert only_shards(tmp_path)
 
 
-@pytest.mark.costly
 def test_two_calls_at_once_share_a_cache_in_peace(ran):
     for name in ("at-once-0", "at-once-1"):
         np.testing.assert_array_equal(result(ran / "once", name), vectors(range(ROWS)))
     assert only_shards(ran / "once")
 
 
-@pytest.mark.costly
 def test_a_full_disk_says_how_much_is_kept_and_the_next_call_goes_on(ran):
     np.testing.assert_array_equal(result(ran / "small", "again"), vectors(range(ROWS)))
     before, after = noted(ran / "small", "full"), noted(ran / "small", "again")

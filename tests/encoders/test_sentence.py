@@ -7,6 +7,7 @@ import sys
 import pytest
 from hub_client import environment
 from hub_server import Repo, hub
+from huggingface_hub import constants
 
 from hf_curriculum.encoders.sentence import SentenceModules
 
@@ -80,3 +81,19 @@ def test_modules_are_read_from_a_folder(tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(json.dumps(content))
     assert vars(SentenceModules.load(source)) == FOUND
+
+
+def test_modules_that_cannot_be_had_are_told(tmp_path, monkeypatch, caplog):
+    repository = tmp_path / "models--me--model"
+    snapshot = repository / "snapshots" / "0123"
+    for folder in (repository / "refs", snapshot):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123")
+    (snapshot / "config.json").write_text("{}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    source = {"pretrained_model_name_or_path": "me/model", "revision": None}
+    assert SentenceModules.load(source) is None
+    assert "Whether me/model has a modules.json" in caplog.text and "pooling=" in caplog.text
+    caplog.clear()
+    (snapshot / "README.md").write_text("")  # a download of the whole repository
+    assert SentenceModules.load(source) is None and caplog.text == ""

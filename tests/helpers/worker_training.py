@@ -11,13 +11,14 @@ import os
 import random
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
-from datasets import Dataset
+from datasets import Dataset, IterableDataset, load_dataset
 from launching import launch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
@@ -82,6 +83,12 @@ def scored(rows=ROWS, seed=0, **columns) -> Dataset:
     return Dataset.from_dict(numbers | columns)
 
 
+def rows_of_parts(parts):
+    """The rows of some datasets."""
+    for part in parts:
+        yield from part
+
+
 def read_global_generators(batch):
     """A transform that reads the global generators as often as its rows say, as a random augmentation may."""
     for row in batch["row"]:
@@ -111,7 +118,9 @@ def train(
     *,
     rows=ROWS,
     shards=None,
+    cuts=None,
     dataset=None,
+    files=None,
     curriculum=None,
     stop=None,
     end_epoch=None,
@@ -130,9 +139,15 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     if group_by_length:
         options |= {"group_by_length": True} if TRANSFORMERS_4 else {"train_sampling_strategy": "group_by_length"}
+    if files is not None:
+        columns = ["row", "difficulty"]
+        dataset = load_dataset("parquet", data_files=files, split="train", streaming=True, columns=columns)
     dataset = scored(rows) if dataset is None else dataset
     if shards is not None:
         dataset = dataset.to_iterable_dataset(num_shards=shards)
+    if cuts is not None:  # shards of unequal size
+        parts = [dataset.select(range(*part)) for part in pairwise(cuts)]
+        dataset = IterableDataset.from_generator(rows_of_parts, gen_kwargs={"parts": parts})
     if augment:
         dataset.set_transform(read_global_generators)
     own = {"curriculum": curriculum, "allow_changed_resume": allow_changed_resume}

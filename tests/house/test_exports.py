@@ -72,7 +72,7 @@ def test_import_is_light(code):
     assert loaded_by(code) == []
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_the_check_of_a_light_import_can_fail():
     assert {"torch", "transformers", "datasets"} <= set(
         loaded_by("import hf_curriculum\nhf_curriculum.CurriculumTrainer")

@@ -78,6 +78,7 @@ def test_every_extra_that_the_code_names_brings_what_it_asks_for():
         ("plot", "matplotlib"),
         ("report", "jinja2"),
         ("report", "plotly"),
+        ("ray", "ray"),
         ("video", "av"),
     }
     for extra, module in asked:

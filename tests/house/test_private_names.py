@@ -31,6 +31,16 @@ PRIVATE = {
         "datasets.Dataset: tells the rows apart; each cache of datasets is keyed by it, but nothing public reads it",
         ["house/test_private_names.py::test_a_fingerprint_is_that_of_the_rows"],
     ),
+    "_attn_implementation": (
+        {"encoders/hub.py"},
+        "transformers' configs: how attention is computed, which rounds differently; it is in no public part of them",
+        ["embedding/test_keys.py::test_the_computation_of_attention_is_part_of_the_key"],
+    ),
+    "_name_or_path": (
+        {"encoders/hub.py"},
+        "transformers' configs: where the model was loaded from, a key of to_dict() that a hash leaves out",
+        ["embedding/test_keys.py::test_the_place_of_a_model_is_no_part_of_its_key"],
+    ),
     "_get_feat_extract_output_lengths": (
         {"encoders/audio.py"},
         "transformers' audio models: frames that so many samples give; the mask of the hidden states is made of it",
@@ -108,9 +118,15 @@ PRIVATE = {
         ["training/test_stream.py::test_readers_share_out_a_pass_and_follow_one_schedule"],
     ),
     "_init_state_dict": (
-        {"training/stream.py", "training/stream_rows.py"},
+        {"training/stream.py", "training/stream_rows.py", "training/sorted_parquet.py"},
         "datasets: what a step of a stream defines, so that state_dict and load_state_dict reach it",
         ["training/test_stream.py::test_a_stream_of_any_kind_is_resumed_exactly"],
+    ),
+    "_fetch_range": (
+        {"training/sorted_parquet.py"},
+        "fsspec's files: fetches some bytes; handed to a cache that fetches no others, which cannot be asked for as "
+        "datasets opens the file",
+        ["training/test_sorted_parquet.py::test_over_the_hub_no_more_is_read"],
     ),
     "_formatting": (
         {"training/stream_rows.py"},
@@ -171,6 +187,12 @@ INNER_MODULES = {
     "datasets.iterable_dataset": (
         "the steps of a stream: those that a reader puts around its rows, and the base of our own (see _ex_iterable)"
     ),
+    "datasets.packaged_modules.parquet.parquet": "Parquet: tells a stream of such files, and has its options",
+    "datasets.table": (
+        "embed_table_storage, table_cast: the bytes of media files into a table, as push_to_hub puts them there; a "
+        "table as its features say, as the reader of Parquet makes it"
+    ),
+    "datasets.utils.file_utils": "xopen: opens a file of a stream, wherever it lies, as datasets itself does",
 }
 """Modules without documentation that the package imports from; the tests of what uses them fail when they go."""
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.preprocessing import minmax_scale
 
-from hf_curriculum.scoring.difficulty import count_outside, difficulty_of, fit_normalizer
+from hf_curriculum.scoring import difficulty as module
+from hf_curriculum.scoring.difficulty import count_outside, counts_of, difficulty_of, fit_normalizer, rows_by_group
 
 NORMALIZE = pytest.mark.parametrize("normalize", ["minmax", "rank", None])
 KNOT = 1e-3  # ranks are read from 1001 quantiles
@@ -171,3 +172,17 @@ def test_distances_come_back_as_a_copy_without_normalisation():
     result = difficulty(distance, cluster, None)
     result[:] = -1
     assert distance.min() > 0
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000, 1 << 18])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_rows_of_groups_are_those_of_a_stable_sort(monkeypatch, at_once, dtype):
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    groups = np.random.default_rng(0).integers(1, 9, size=1000).astype(dtype)  # 0 and 9 have no rows
+    expected = np.argsort(groups, kind="stable")
+    found = rows_by_group(groups, 10)
+    assert (
+        [rows.size for rows in found] == counts_of(groups, 10).tolist() == np.bincount(groups, minlength=10).tolist()
+    )
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert found[1].dtype == np.int32

@@ -6,13 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score, davies_bouldin_score, pairwise_distances
 
-from hf_curriculum.scoring import kmeans as choice
+from hf_curriculum.scoring import choice
 from hf_curriculum.scoring import kmeans as clusters
-from hf_curriculum.scoring.kmeans import cluster_grid, davies_bouldin, plus_plus
-from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.kmeans import davies_bouldin, plus_plus
+from hf_curriculum.scoring.points import Points, fit_space
 
 SEEDS = range(5)
 
@@ -182,6 +182,31 @@ def test_kmeans_leaves_the_rows_and_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("n, k", [(1, 1), (500, 40), (3000, 7)])
+def test_segments_are_the_numbers_and_sums_of_the_rows_of_each_cluster(n, k):
+    rng = np.random.default_rng(0)
+    rows, cluster = (
+        torch.from_numpy(rng.normal(size=(n, 5)).astype(np.float32)),
+        torch.from_numpy(rng.integers(k, size=n)),
+    )
+    counts, sums = clusters.segments(rows, cluster, k + 2)  # the last two have no rows
+    assert torch.equal(counts, torch.bincount(cluster, minlength=k + 2))
+    torch.testing.assert_close(sums, torch.zeros(k + 2, 5).index_add_(0, cluster, rows), rtol=1e-4, atol=1e-4)
+    assert torch.equal(sums[k:], torch.zeros(2, 5))
+
+
+def test_points_that_are_held_give_the_same_bits():
+    rows = np.random.default_rng(0).normal(2, 3, size=(9000, 6)).astype(np.float32)
+    points = Points.of([rows[:5000], rows[5000:]])
+    points = points.inside(fit_space(points, standardize=True, unit=True))
+    held = points.held()
+    assert held.copied is not None
+    centroids = clusters.kmeans(points, 30, 0)
+    assert torch.equal(clusters.kmeans(held, 30, 0), centroids)
+    for found, expected in zip(clusters.assign(held, centroids), clusters.assign(points, centroids), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 # --- assign -------------------------------------------------------------------------------------------------------
 
 
@@ -259,31 +284,6 @@ def test_davies_bouldin_without_two_clusters_apart_is_the_worst(centroids, clust
 # --- the number of clusters ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "n, grid",
-    [
-        (1, [1]),
-        (2, [2]),
-        (3, [2]),
-        (16, [2, 3, 4]),
-        (100, [2, 4, 5, 7, 10]),
-        (2000, [11, 16, 22, 32, 45]),
-        (1_280_000, [283, 400, 566, 800, 1131]),
-    ],
-)
-def test_grid_goes_from_a_quarter_of_the_root_to_the_root(n, grid):
-    assert cluster_grid(n) == grid
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(n=st.integers(2, 10**9))
-def test_grid_is_a_short_list_of_possible_numbers(n):
-    grid = cluster_grid(n)
-    assert grid == sorted(set(grid))
-    assert 1 <= len(grid) <= 5
-    assert 2 <= grid[0] <= grid[-1] <= n
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("planted", [5, 20])
 def test_choose_k_finds_the_planted_number(planted, seed):
@@ -292,12 +292,72 @@ def test_choose_k_finds_the_planted_number(planted, seed):
     assert choose_k(points, candidates, seed)[0] == planted
 
 
+def lumps(planted, dim, spread, equal, rows=6000):
+    """Clusters whose radius is ``spread`` times the usual distance of a centre to the nearest other one."""
+    generator = np.random.default_rng(planted + dim)
+    centers = generator.normal(size=(planted, dim))
+    apart = pairwise_distances(centers)
+    np.fill_diagonal(apart, np.inf)
+    shares = np.full(planted, 1 / planted) if equal else generator.dirichlet(np.full(planted, 3))
+    noise = generator.normal(size=(rows, dim)) * spread * np.median(apart.min(1)) / np.sqrt(dim)
+    points = Points.of([(centers[generator.choice(planted, rows, p=shares)] + noise).astype(np.float32)])
+    return points.inside(fit_space(points, standardize=True, unit=True))
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("dim, spread", [(8, 0.1), (8, 0.3), (32, 0.5), (384, 0.4)])
+@pytest.mark.parametrize("planted", [3, 6, 24, 120, 300])
+def test_the_planted_number_is_found_to_within_a_third(planted, dim, spread, equal):
+    if dim == 384 and (equal or planted in (6, 24)):
+        return  # the long ones
+    k, curve, why = choice.find_k(lumps(planted, dim, spread, equal), seed=42)
+    assert abs(k - planted) <= planted / 3
+    assert why == choice.MINIMUM
+    assert curve[k] <= min(curve[tried] for tried in curve if k / 1.4 < tried < 1.4 * k)
+
+
 @pytest.mark.parametrize("planted, rows", [(5, 20), (5, 80), (20, 20), (20, 60)])
-def test_choose_k_takes_the_grid_value_next_to_the_planted_number(planted, rows):
+def test_the_planted_number_of_few_rows_is_found(planted, rows):
     points, _ = blobs(planted, rows=rows)
-    grid = cluster_grid(len(points))
-    nearest = np.argsort([abs(math.log(k / planted)) for k in grid])[:2]
-    assert choose_k(points, grid, seed=0)[0] in [grid[i] for i in nearest]
+    k, _, why = choice.find_k(in_place(points), seed=0)
+    assert abs(k - planted) <= planted / 10
+    assert why == choice.MINIMUM
+
+
+def without_clusters(kind, n):
+    generator = np.random.default_rng(0)
+    return {
+        "gaussian": lambda: generator.normal(size=(n, 32)),
+        "uniform": lambda: generator.uniform(size=(n, 8)),
+        "plane": lambda: generator.normal(size=(n, 2)),
+        "heavy tails": lambda: generator.standard_t(3, size=(n, 16)),
+        "digits": lambda: load_digits().data[:n],
+    }[kind]()
+
+
+@pytest.mark.parametrize("n", [100, 1700, 6000])
+@pytest.mark.parametrize("kind", ["gaussian", "uniform", "plane", "heavy tails", "digits"])
+def test_data_without_clusters_are_said_to_have_none(kind, n):
+    matrix = without_clusters(kind, n)
+    points = Points.of([matrix])
+    k, curve, why = choice.find_k(points.inside(fit_space(points, standardize=True, unit=True)), seed=42)
+    assert (k, why) == (round(math.sqrt(len(matrix))), "the index has no minimum; K = sqrt(N)")
+    assert len(curve) > 2
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(n=st.integers(1, 60), distinct=st.integers(1, 8), seed=st.integers(0, 99))
+def test_any_number_of_rows_gets_a_possible_number(n, distinct, seed):
+    matrix = np.random.default_rng(seed).normal(size=(distinct, 3))[np.arange(n) % distinct]
+    k, curve, _ = choice.find_k(in_place(matrix), seed)
+    assert 1 <= k <= n
+    assert all(2 <= tried <= n for tried in curve)
+
+
+def test_rows_that_coincide_are_as_many_clusters_as_are_distinct():
+    matrix = np.random.default_rng(0).normal(size=(10, 6))[np.arange(400) % 10]
+    assert choice.find_k(in_place(matrix), 0)[::2] == (10, choice.MINIMUM)
 
 
 def test_curve_is_the_index_of_each_candidate():
@@ -324,11 +384,11 @@ def test_choose_k_takes_a_sample_of_many_rows():
 
 
 @pytest.mark.parametrize("planted, rows", [(5, 400), (20, 2000), (200, 40_000)])
-def test_planted_numbers_are_found_on_the_grid_that_rows_of_this_number_get(planted, rows):
+def test_planted_numbers_are_found_whatever_the_number_of_rows(planted, rows):
     points, _ = blobs(planted, rows=rows // planted)
-    grid = cluster_grid(rows)
-    nearest = np.argsort([abs(math.log(k / planted)) for k in grid])[:2]
-    assert choose_k(points, grid, seed=0)[0] in [grid[i] for i in nearest]
+    k, _, why = choice.find_k(in_place(points), seed=0)
+    assert abs(k - planted) <= planted / 10
+    assert why == choice.MINIMUM
 
 
 def test_the_number_is_that_of_an_exhaustive_scan_by_scikit_learn():

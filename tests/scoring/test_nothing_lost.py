@@ -182,3 +182,35 @@ def test_a_number_beyond_float32_names_its_row(value):
     huge[21, 1] = value
     with pytest.raises(ValueError, match="row 21|Row 21"):
         DifficultyScorer(3).fit(huge)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1e9, r"Row 41 of the embeddings in column 'vector' reaches"),
+        (1e300, r"Embedding in column 'vector' has a NaN or infinite number in row 41"),
+        (np.nan, r"Embedding in column 'vector' has a NaN or infinite number in row 41"),
+    ],
+)
+def test_errors_name_row_and_column_of_the_dataset_where_rows_have_no_embedding(value, message):
+    rows = np.random.default_rng(0).normal(size=(60, 3)).tolist()
+    rows[41][1] = value
+    for row in (0, 7, 40, 50):
+        rows[row] = None
+    with pytest.raises(ValueError, match=message):
+        add_difficulty(Dataset.from_dict({"vector": rows}), n_clusters=2, embedding_column="vector")
+
+
+def test_a_dimension_at_fault_names_the_column():
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    rows[:, 2] = 1e6 + rows[:, 2] * 1e-3
+    with pytest.raises(ValueError, match="Dimension 2 of the embeddings in column 'embedding' goes from"):
+        add_difficulty(Dataset.from_dict({"embedding": rows}), n_clusters=2)
+
+
+def test_a_distance_beyond_float32_names_its_row():
+    rows: list = np.full((40, 3), 1e38).tolist()
+    rows[0], rows[20] = None, [-3e38, 3e38, -3e38]
+    scorer = DifficultyScorer(n_clusters=1, standardize=False, l2_normalize=False, normalize=None)
+    with pytest.raises(ValueError, match=r"row 1 of the embeddings in column 'embedding' is more than float32"):
+        add_difficulty(Dataset.from_dict({"embedding": rows}), scorer=scorer)

@@ -70,4 +70,50 @@ def test_a_sample_is_rows_in_order_without_repetition_by_the_seed():
     assert set(first) != set(other)
     counts = sum(np.bincount(points().sample(500, seed).rows // 1000, minlength=10) for seed in range(40))
     assert np.abs(counts - 2000).max() < 5 * np.sqrt(2000)
-    assert points().sample(10_000, 0).rows.size == points().sample(10**9, 0).rows.size == 10_000
+    assert len(points().sample(10_000, 0).rows) == len(points().sample(10**9, 0).rows) == 10_000
+
+
+def test_points_that_are_held_are_the_same_rows_of_which_callers_may_write():
+    space = Space(torch.ones(5), torch.full((5,), 2.0), unit=True)
+    plain = points([17])
+    held = plain.held().inside(space)
+    assert torch.equal(held.all(), plain.inside(space).all())
+    picked = np.array([3, 17, 18, 9000])
+    assert torch.equal(held.select(picked).all(), plain.inside(space).select(picked).all())
+    np.testing.assert_array_equal(held.select(picked).rows, picked)  # what an error names
+    for rows in (held.all(), *held.chunks()):
+        rows += 1
+    assert torch.equal(held.all(), plain.inside(space).all())
+
+
+@pytest.mark.parametrize("first", [slice(10, 9000), slice(0, 10_000, 3), np.arange(5, 9000, 7)])
+@pytest.mark.parametrize("second", [slice(4, 900), slice(1, 1000, 2), np.array([0, 2, 700])])
+def test_numbers_of_rows_are_those_of_a_whole_array(first, second):
+    chosen = points([4000]).select(first).select(second)
+    expected = np.arange(10_000)[first][second]
+    np.testing.assert_array_equal(np.asarray(chosen.rows), expected)
+    np.testing.assert_array_equal(chosen.all(), MATRIX[expected])
+
+
+def test_points_that_are_too_many_are_not_held(monkeypatch):
+    monkeypatch.setattr("hf_curriculum.scoring.points._HELD", 10_000)
+    assert points().held().copied is None
+    assert points().select(slice(0, 500)).held().copied is not None
+
+
+def test_points_that_are_held_in_one_space_can_go_to_another():
+    one = Space(torch.ones(5), torch.full((5,), 2.0), unit=True)
+    other = Space(torch.ones(5), torch.full((5,), 2.0), unit=True, directions=torch.eye(5).roll(1, 0) * 3)
+    held = points([17]).inside(one).held()
+    assert held.copied is not None
+    np.testing.assert_array_equal(held.inside(other).all(), points([17]).inside(other).all())
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_errors_name_the_row_of_the_dataset(hold):
+    present = np.random.default_rng(3).random(10_000) < 0.4
+    of_column = Points.of_column([MATRIX[present]], present, "v")
+    picked = np.array([0, 7, 3000])
+    chosen = (of_column.held() if hold else of_column).select(slice(5, None)).select(picked)
+    assert [chosen.number(i) for i in range(3)] == np.flatnonzero(present)[5:][picked].tolist()
+    np.testing.assert_array_equal(chosen.all(), MATRIX[present][5:][picked])

@@ -345,6 +345,8 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
     )
     assert record == {
         "n_clusters": 5,
+        "chosen_by": "given",
+        "measure": "distance",
         "options": {"n_clusters": 5, "cluster_range": None},
         "outliers": 0,
         "davies_bouldin_curve": {},
@@ -352,6 +354,8 @@ def test_the_record_says_where_the_numbers_came_from(sentences, tiny_bert):
         "clusterer": None,
         "davies_bouldin": pytest.approx(davies_bouldin_score(points, numbers(scored, "cluster")), rel=1e-3),
         "label_column": None,
+        "duplicates": "keep",
+        "copies": len(sentences) - len(set(sentences["text"])),
         "normalize": "rank",
         "standardize": True,
         "l2_normalize": True,
@@ -520,9 +524,21 @@ def test_embeddings_that_cannot_be_read_are_refused(dataset, message):
         add_difficulty(dataset, n_clusters=1)
 
 
-def test_labels_with_a_null_are_refused():
-    with pytest.raises(ValueError, match="Label column 'label' is null in 1 rows, the first is row 1"):
-        add_difficulty(embedded(2, label=["a", None]), n_clusters=1, label_column="label")
+@pytest.mark.parametrize("measure", ["distance", "margin"])
+def test_rows_without_a_label_are_left_out_and_counted(caplog, measure):
+    labels = ["a", "b"] * 30
+    known = [i for i in range(60) if i % 7]
+    options = {"n_clusters": 1, "label_column": "label", "measure": measure}
+    alone = add_difficulty(embedded(label=labels).select(known), **options)
+    missing = embedded(label=[label if i % 7 else None for i, label in enumerate(labels)])
+    scored = add_difficulty(missing, **options)
+    assert "9 of 60 rows have no label" in caplog.text
+    for column in SCORES:
+        assert [scored[i][column] for i in range(0, 60, 7)] == [None] * 9
+        np.testing.assert_array_equal(scored.select(known)[column][:], alone[column][:])
+    dumb = missing.map(lambda row: {"embedding": row["embedding"] if row["label"] is None else None})
+    with pytest.raises(ValueError, match="No row has both an embedding"):
+        add_difficulty(dumb, **options)
 
 
 # --- a scorer of one's own ----------------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ from sklearn.metrics import (
 )
 from sklearn.preprocessing import StandardScaler, minmax_scale, normalize
 
-from hf_curriculum.scoring.scorer import DifficultyScorer, require_seen
+from hf_curriculum.scoring import prototypes
+from hf_curriculum.scoring.inputs import require_seen
+from hf_curriculum.scoring.points import Points
+from hf_curriculum.scoring.scorer import DifficultyScorer
 
 NAN, INF = float("nan"), float("inf")
 SEEDS = range(3)
@@ -262,10 +265,42 @@ def test_planted_clusters_are_found_and_counted(planted):
     assert scorer.davies_bouldin_ == pytest.approx(scorer.davies_bouldin_curve_[planted])
 
 
-def test_without_a_range_the_grid_is_tried():
+def test_without_a_range_the_minimum_of_the_index_is_taken_or_the_root(caplog):
+    caplog.set_level("INFO", "hf_curriculum")
     scorer = DifficultyScorer().fit(cloud(100))
-    assert list(scorer.davies_bouldin_curve_) == [2, 4, 5, 7, 10]
-    assert scorer.n_clusters_ == min(scorer.davies_bouldin_curve_, key=scorer.davies_bouldin_curve_.get)
+    assert scorer.chosen_by_ == "the index has no minimum; K = sqrt(N)"
+    assert "clusters: the index has no minimum; K = sqrt(N)" in caplog.text
+    assert 8 <= scorer.n_clusters_ <= 10  # tiny ones have no prototype
+    embeddings, _ = make_blobs(300, 16, centers=6, random_state=0)
+    scorer = DifficultyScorer().fit(embeddings)
+    assert (scorer.n_clusters_, scorer.chosen_by_) == (6, "minimum of the Davies-Bouldin index")
+    assert scorer.davies_bouldin_curve_[6] == min(scorer.davies_bouldin_curve_.values())
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"n_clusters": 3}, "given"),
+        ({"cluster_range": (2, 4)}, "lowest Davies-Bouldin index, 2 to 4"),
+        ({"clusterer": MiniBatchKMeans(3, n_init=1)}, "clusterer"),
+    ],
+)
+def test_it_says_where_the_number_comes_from(options, words, tmp_path):
+    scorer = DifficultyScorer(**options).fit(cloud(100))
+    assert scorer.chosen_by_ == words
+    scorer.save_pretrained(tmp_path)
+    assert DifficultyScorer.from_pretrained(tmp_path).chosen_by_ == words
+    assert words in (tmp_path / "README.md").read_text()
+
+
+def test_classes_that_differ_in_that_are_counted():
+    embeddings, _ = make_blobs(300, 16, centers=6, random_state=0)
+    labels = np.repeat([0, 1, 2], [300, 100, 100])
+    scorer = DifficultyScorer().fit(np.concatenate([embeddings, cloud(200, 16)]), labels)
+    assert scorer.chosen_by_ == (
+        "in 1 of 3 clusterings: minimum of the Davies-Bouldin index; "
+        "in 2 of 3 clusterings: the index has no minimum; K = sqrt(N)"
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -523,3 +558,42 @@ def test_a_map_uses_no_gpu_since_it_may_run_in_a_forked_process(monkeypatch):
     assert scorer({"embedding": cloud().tolist()})["cluster"] == scorer({"embedding": cloud()})["cluster"]
     with pytest.raises(NotImplementedError, match="meta"):  # torch's own: elsewhere the device is used
         scorer.score(cloud())
+
+
+@pytest.mark.parametrize("repeats, normalize", [(1, "minmax"), (1, None), (3, "rank")])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("outliers", [0, 3])
+def test_to_fit_and_score_at_once_gives_the_same_bits(repeats, normalize, labelled, outliers):
+    rows, labels = make_blobs(300, 6, centers=4, random_state=0)
+    rows[:outliers] += 1e4  # in clusters of their own, without prototypes
+    labels = labels if labelled else None
+    options = {"n_clusters": 5, "repeats": repeats, "normalize": normalize}
+    options |= {"standardize": False, "l2_normalize": False}
+    together, apart = DifficultyScorer(**options), DifficultyScorer(**options)
+    found, expected = together.fit_score(rows, labels), apart.fit(rows, labels).score(rows, labels)
+    assert together.outliers_ >= outliers
+    for name in ("cluster", "distance", "difficulty", "outside"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert together.quantiles_ == apart.quantiles_
+    assert torch.equal(together.centroids_, apart.centroids_)
+
+
+def test_rows_that_were_assigned_to_fit_are_not_assigned_again(monkeypatch):
+    rows = make_blobs(3000, 6, centers=4, random_state=0)[0]
+    calls = []
+    original = prototypes.assign
+    monkeypatch.setattr(prototypes, "assign", lambda *args: calls.append(1) or original(*args))
+    DifficultyScorer(4).fit_score(rows)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_selection_is_fitted_and_scored_as_its_rows_alone(labelled):
+    rows, labels = make_blobs(3000, 6, centers=4, random_state=0)
+    chosen = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.7)
+    classes = labels[chosen] if labelled else None
+    selection = Points.of([rows[:1000], rows[1000:]]).select(chosen)
+    found = DifficultyScorer(3).fit_score(selection, classes)
+    expected = DifficultyScorer(3).fit(rows[chosen], classes).score(rows[chosen], classes)
+    for name in ("cluster", "distance", "difficulty"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.cluster import MiniBatchKMeans
@@ -192,6 +193,8 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "clusterer": None,
         "dim": DIM,
         "repeats": 1,
+        "measure": "distance",
+        "chosen_by_": "given",
         "sizes": [9],
         "outliers_": scorer.outliers_,
         "davies_bouldin_": scorer.davies_bouldin_,
@@ -199,6 +202,7 @@ def test_the_files_are_those_of_the_format(tmp_path):
         "centroid_labels_": ["cat"] * 3 + ["dog"] * 3 + ["\u0111"] * 3,
         "trained_on": None,
         "difficulty_quantiles_": scorer.quantiles_,
+        "checksum": xxhash.xxh3_128(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest(),
     }
 
 
@@ -315,12 +319,15 @@ FIELDS = {
     "clusterer": (1, {}),
     "dim": (None, 0, "6", 6.0),
     "repeats": (None, 0, 1.0),
+    "chosen_by_": (1, []),
+    "measure": (None, "margins", [], 1),
     "sizes": (None, 9, [], [0], [-9], [9.0], ["9"]),
     "outliers_": (None, -1, 0.0),
     "davies_bouldin_": ("infinity", -1, True, float("nan"), float("inf"), 10**400),
     "davies_bouldin_curve_": (None, [], {"two": 1}, {"2": None}, {"-2": 1}, {"\u00b2": 1}, {"9" * 30: 1}),
     "centroid_labels_": ("cat" * 3, [], [None] * 9, [0.5] * 9, ["cat"] * 8 + [1], [1] * 8 + [True], [["a"]] * 9),
     "trained_on": ("me/encoder", []),
+    "checksum": (1, [], True),
     "difficulty_quantiles_": ("0", [], [0.5], [0.5, 0.2], [-1, 0], [0, "1"], [0, True], [0, float("nan")], [0, 1e999]),
 }
 
@@ -340,20 +347,35 @@ def test_a_field_of_another_kind_is_named_with_what_it_must_be(tmp_path, name):
     for value in FIELDS[name]:
         changed(tmp_path, **{name: value})
         refused(tmp_path, f"config.json: field '{name}' must be .*, got .*")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(FIELDS.keys() - {"measure", "chosen_by_"})
+)  # which files of earlier releases lack
+def test_a_field_that_is_missing_is_named(tmp_path, name):
+    saved(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     del config[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    if name == "difficulty_quantiles_":  # files of the time before it are read
-        assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ is None
+    if name in ("difficulty_quantiles_", "checksum"):  # files of the time before it are read
+        assert DifficultyScorer.from_pretrained(tmp_path).quantiles_ == config.get("difficulty_quantiles_")
     else:
         refused(tmp_path, f"config.json has no field '{name}'")
 
 
-@pytest.mark.parametrize("version", [2, 10**9])
+def test_a_margin_needs_classes_and_directions(tmp_path):
+    saved(tmp_path)
+    changed(tmp_path, measure="margin")
+    refused(tmp_path, "model.safetensors has no tensor 'directions'")
+    changed(tmp_path, centroid_labels_=["cat"] * 9)
+    refused(tmp_path, "measure 'margin' needs labels of two or more classes in 'centroid_labels_'")
+
+
+@pytest.mark.parametrize("version", [3, 10**9])
 def test_a_later_format_asks_for_a_later_library(tmp_path, version):
     saved(tmp_path)
     changed(tmp_path, format_version=version)
-    refused(tmp_path, f"has format_version {version}; this version of hf-curriculum reads 1. Upgrade it")
+    refused(tmp_path, f"has format_version {version}; this version of hf-curriculum reads up to 2. Upgrade it")
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None])
@@ -521,3 +543,18 @@ def test_a_record_that_nests_deeply_is_refused_or_can_be_saved_again(tmp_path, d
         return
     with pytest.raises(ValueError, match="config.json.*(nests at most 32 deep|is not JSON)"):
         DifficultyScorer.from_pretrained(tmp_path)
+
+
+def test_each_of_sixty_flips_of_a_bit_of_its_numbers_is_found(tmp_path):
+    _, folder = saved(tmp_path)
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    rng = np.random.default_rng(0)
+    for place in rng.integers(start, len(content), 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        refused(folder, "model.safetensors.*(is damaged|has NaN|must be positive|must ascend)")
+    file.write_bytes(content)
+    DifficultyScorer.from_pretrained(folder)

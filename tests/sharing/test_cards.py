@@ -71,6 +71,7 @@ def test_it_says_what_was_scored_and_how(scored):
         "Number of clusters": "4, given",
         "Davies-Bouldin index": f"{record['davies_bouldin']:.4g}",
         "Embeddings before clustering": "standardised and brought to length 1",
+        "Measure": "distance",
         "Difficulty": "distance to the prototype, from 0 (lowest of the cluster) to 1 (highest)",
         "Seed": "42",
         "hf-curriculum": record["version"],
@@ -80,13 +81,13 @@ def test_it_says_what_was_scored_and_how(scored):
 def test_it_names_the_encoder_the_choice_of_k_and_the_classes(sentences, tiny_bert):
     dataset = sentences.add_column("label", [row % 2 for row in range(60)])
     found = facts(section(add_difficulty(dataset, tiny_bert, cluster_range=(2, 5))))
-    assert found["Number of clusters"] == "lowest Davies-Bouldin index of 4 candidates, 2 to 5"
+    assert found["Number of clusters"] == "lowest Davies-Bouldin index, 2 to 5"
     assert found["Input column"] == "text" and found["Pooling"] == "mean"
     name, weights = Path(tiny_bert).name, provenance(add_difficulty(dataset, tiny_bert))["embedding"]["weights"]
     assert found["Encoder"].replace("\\", "") == f"{name}, a local folder, weights {weights}"
     found = facts(section(add_difficulty(dataset, tiny_bert, label_column="label", normalize="rank")))
     assert found["Clustered inside each class of"] == "label"
-    assert found["Number of clusters"] == "lowest Davies-Bouldin index in each class"
+    assert found["Number of clusters"] == "the index has no minimum; K = sqrt(N)"
     assert found["Difficulty"].startswith("rank")
 
 

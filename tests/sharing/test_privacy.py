@@ -113,7 +113,7 @@ def test_rows_that_cannot_be_read_are_shown_without_their_folder(home, tmp_path)
     assert any("Cannot be read" in text for text in texts) and not any(home.name in text for text in texts)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_nothing_that_is_uploaded_names_a_folder(home, tmp_path, own_bert, kind):
     if kind == "image":

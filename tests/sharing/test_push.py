@@ -3,6 +3,7 @@
 import io
 import re
 
+import pyarrow.parquet as pq
 import pytest
 from hub_client import client
 from hub_server import TOKEN, Repo, drop, hide, hub, lose, refuse
@@ -120,6 +121,78 @@ def test_all_splits_come_back_and_the_card_shows_train(user, repo):
     assert "| Rows | 30 (test), 120 (train) |" in readme(repo) and 'split="train"' in readme(repo)
 
 
+def test_sorted_files_come_back_and_a_stream_of_them_is_drawn_from(user, repo):
+    user.run("""
+import io
+import pyarrow.parquet as pq
+from datasets import Image
+from hf_curriculum import curriculum_stream
+from hf_curriculum.data import sorted_files
+sorted_files.FILE_ROWS = 50  # so that there are several
+both = DatasetDict(train=scored, test=scored.select(range(30)))
+push_scored(both, "me/data", sort=True)
+back = load_dataset("me/data", split="train")
+drawn = list(curriculum_stream(load_dataset("me/data", split="train", streaming=True), total_batch_size=4,
+                               total_steps=30))
+""")
+    names = {path for path in repo.files() if path.endswith(".parquet")}
+    assert names == {f"data/train-0000{i}-of-00003.parquet" for i in range(3)} | {"data/test-00000-of-00001.parquet"}
+    for name in names:
+        file = pq.ParquetFile(io.BytesIO(repo.files()[name]))
+        values = file.read(columns=["difficulty"]).column(0).to_pylist()
+        assert values == sorted(values) and file.metadata.row_group(0).sorting_columns
+    assert_whole(repo)
+    assert user.run("answer = back.features == scored.features and provenance(back) == provenance(scored) != {}")
+    user.run("""
+def by_picture(dataset):
+    return sorted((image.tobytes(), *rest) for image, *rest in zip(
+        dataset["image"], dataset["cluster"], dataset["distance"], dataset["difficulty"]))
+""")
+    assert user.run("answer = by_picture(back) == by_picture(scored)")
+    assert user.run(
+        "answer = {row['image'].tobytes() for row in drawn} <= {image.tobytes() for image in scored['image']}"
+    )
+    assert 60 < user.run("answer = len(drawn)") < 180
+
+
+def test_sorting_decides_what_a_file_holds(user, repo):
+    error, _ = user.error("push_scored(scored, 'me/data', sort=True, max_shard_size='1MB')")
+    assert "sort=True decides what is in a file" in error
+    assert len(repo.commits) == 1
+
+
+def test_a_stream_that_is_scored_on_the_way_is_pushed_with_its_provenance(user, repo):
+    """Rows that no disk holds: scored as they pass, pushed as they pass."""
+    user.run("""
+import numpy as np
+from hf_curriculum import CurriculumConfig, DifficultyScorer, Embedder, curriculum_stream
+from datasets import Features, List, Value
+vectors = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+features = Features({"row": Value("int64"), "embedding": List(Value("float32"), length=8)})
+rows = Dataset.from_dict({"row": range(300), "embedding": vectors}).cast(features)
+scorer = DifficultyScorer(n_clusters=4).fit(vectors, trained_on={"model_id": "me/encoder"})
+plain = rows.to_iterable_dataset(3)
+on_the_way = plain.map(scorer, batched=True, features=scorer.features(plain.features))
+on_the_way.push_to_hub("me/data")
+streamed = load_dataset("me/data", split="train", streaming=True)
+loaded = load_dataset("me/data", split="train")
+""")
+    assert user.run("answer = provenance(streamed) == provenance(loaded) == provenance(on_the_way)")
+    assert user.run("answer = provenance(streamed) == scorer.record({'model_id': 'me/encoder'})")
+    assert user.run("answer = provenance(streamed)['quantiles'] == scorer.quantiles_")
+    assert user.run("answer = sorted(loaded['row'])") == list(range(300))
+    assert user.run("answer = np.allclose(loaded.sort('row')['difficulty'], scorer.score(vectors).difficulty)")
+    # The quantiles are there: no row is read to guess them, and nothing is said of it.
+    user.run("""
+import io
+heard = io.StringIO()
+logging.getLogger("hf_curriculum").addHandler(logging.StreamHandler(heard))
+drawn = curriculum_stream(streamed, CurriculumConfig(warmup_steps=10), total_batch_size=4)
+rows = [row["row"] for row in drawn]
+""")
+    assert user.run("answer = heard.getvalue()") == "" and len(user.run("answer = rows")) > 200
+
+
 def test_embeddings_may_stay_at_home(user, repo):
     user.run("push_scored(scored.remove_columns('embedding'), 'me/data')")
     assert user.run("answer = same(load_dataset('me/data', split='train'), scored)")
@@ -178,6 +251,7 @@ def test_pushing_the_same_again_commits_nothing(user, repo):
     assert repo.at("main") == before
 
 
+@pytest.mark.slow
 def test_where_a_marker_is_lost_no_word_is(user, repo):
     user.run("push_scored(texts, 'me/data')")
     repo.write("README.md", (readme(repo).replace(END, "") + "Mine\n").encode())
@@ -430,6 +504,7 @@ def test_what_is_no_scored_dataset_is_refused_before_anything_is_sent(server, us
     assert not [line for line in server.log if not line.startswith("GET /api/agent")]
 
 
+@pytest.mark.slow
 def test_splits_that_are_pushed_one_after_the_other_stay_both(user, repo):
     user.run(
         """

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ from worker_training import TRANSFORMERS_4
 from hf_curriculum import CurriculumConfig, CurriculumTrainer
 from hf_curriculum.training.checkpoint import find_damage, newest_whole
 from hf_curriculum.training.weights import load_weights
+
+pytestmark = pytest.mark.costly
 
 
 def trainer_of(path, **settings):
@@ -443,6 +446,20 @@ def test_a_file_cut_off_is_named_and_the_checkpoint_before_goes_on(finished, nam
     assert trainer.state.global_step == 6
     assert_same(trainer.model, finished[1])
     assert find_damage(damaged) is None  # written anew
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_flipped_bit_in_the_middle_is_noticed(finished, name, tmp_path):
+    folder = shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-6")
+    assert find_damage(folder) is None
+    content = bytearray((folder / name).read_bytes())
+    with zipfile.ZipFile(folder / name) as archive:
+        part = max(archive.infolist(), key=lambda part: part.file_size)
+    head = content[part.header_offset : part.header_offset + 30]
+    begin = part.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+    content[begin + part.file_size // 2] ^= 4
+    (folder / name).write_bytes(content)
+    assert name in find_damage(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])

@@ -196,7 +196,7 @@ def test_a_config_that_json_cannot_hold_says_so_when_it_is_written(schedule):
         {"initial_fraction": "0.3"},
         {"final_fraction": None},
         {"difficulty_column": 3},
-        {"difficulty_column": None},
+        {"difficulty_column": ["difficulty"]},
         {"warmup_steps": np.True_},
         {"warmup_steps": "10"},
         {"warmup_steps": np.float32(500)},

@@ -1,6 +1,9 @@
 """Difficulties of extreme size, spread and ties, against exact sums over all rows."""
 
+from decimal import Decimal
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset, Features, Value
 from mpmath import mp, mpf
@@ -10,6 +13,8 @@ from hf_curriculum.training.bins import ordered, rank_rows
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import curriculum_weights, effective_fraction, solve_temperature
+
+pytestmark = pytest.mark.costly
 
 RNG = np.random.default_rng(0)
 U = RNG.random(1500)
@@ -92,7 +97,8 @@ def test_negative_zero_is_zero(dtype):
     "scores, message",
     [
         ([1e308, -1e308], r"from -1e\+308 in row 1 to 1e\+308 in row 0, farther than float64"),
-        ([0.0, 5e-324, 1e-310], "varies by 1e-310 only"),
+        ([0.0, 5e-324, 1e-310], "varies by 1e-310 only.*Scale it up"),
+        ([0.0, 1e308, 1.7e308], r"varies by 1\.7e\+308, for which .*Scale it down"),
     ],
 )
 def test_difficulties_that_leave_the_range_of_floats_are_refused(scores, message):
@@ -102,6 +108,34 @@ def test_difficulties_that_leave_the_range_of_floats_are_refused(scores, message
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("gap", [5e-324, 1e-320, 1e-309])
+def test_difficulties_that_no_temperature_tells_apart_tie(gap):
+    scores = np.r_[np.arange(50) * gap, np.ones(50)]
+    temperature = solve_temperature(scores, 0.3)
+    assert exact_fraction(scores, temperature) == pytest.approx(effective_fraction(scores, temperature), abs=1e-9)
+    tied = np.r_[np.zeros(50), np.ones(50)]
+    assert effective_fraction(scores, temperature) == pytest.approx(
+        effective_fraction(tied, solve_temperature(tied, 0.3)), abs=1e-3
+    )
+    sampler = CurriculumSampler(scores, CurriculumConfig(warmup_steps=9), total_batch_size=64)
+    assert sampler.indices(0).max() < 50
+    assert sampler.effective_fraction(0) == pytest.approx(effective_fraction(scores, temperature), abs=1e-6)
+
+
+def test_the_largest_unsigned_integer_is_named_by_row():
+    column = Dataset(pa.table({"d": pa.array([1, None, 2**64 - 1], pa.uint64())}))
+    with pytest.raises(ValueError, match=r"'d' is 18446744073709551615 in row 2, more than float64"):
+        read_difficulty(column, "d")
+
+
+@pytest.mark.parametrize("kind", ["bool", "string", "decimal128(5, 2)", "timestamp[s]", "duration[s]"])
+def test_a_column_that_is_no_number_is_refused_by_its_type(kind):
+    values = {"bool": [True], "string": ["1"], "decimal128(5, 2)": [Decimal("1.5")]}.get(kind, [1])
+    column = Dataset.from_dict({"d": values}, features=Features({"d": Value(kind)}))
+    with pytest.raises(ValueError, match=r"Column 'd' holds .*, not numbers; numeric columns: \[\]"):
+        read_difficulty(column, "d")
 
 
 def test_integers_beyond_the_exact_ones_of_float64_are_refused_by_row():

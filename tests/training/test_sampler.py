@@ -203,6 +203,7 @@ def test_global_random_state_neither_matters_nor_moves():
         assert after == (random.random(), np.random.random(), torch.rand(1).item())  # noqa: NPY002
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_no_list_of_an_epoch_is_made(epoch):
     n = 4_000_000
@@ -254,6 +255,7 @@ def test_steps_of_one_run_are_unrelated():
 # --- the distribution during the warm-up --------------------------------------------------------------------------
 
 
+@pytest.mark.costly
 @ORDER
 @pytest.mark.parametrize("warmup", [2, 3, 20, 500])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -291,6 +293,7 @@ def test_draws_follow_the_weights_where_the_temperature_changes_from_row_to_row(
         assert fit(rows.ravel(), weights, least=100) > ALPHA  # 12 buckets of difficulty
 
 
+@pytest.mark.costly
 @ORDER
 @pytest.mark.parametrize("family", ["spread", "ties", "two_valued", "pareto", "lognormal"])
 def test_draws_from_many_rows_follow_the_weights(family, order):
@@ -308,7 +311,7 @@ def test_draws_from_many_rows_follow_the_weights(family, order):
             assert stats.kstest(tied, np.flatnonzero(difficulty == level)).pvalue > ALPHA
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_draws_from_more_rows_than_float32_can_count_follow_the_weights():
     n, draws = 2**24 + 1, 200_000
     difficulty = np.random.default_rng(0).random(n, np.float32)

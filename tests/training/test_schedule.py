@@ -124,6 +124,7 @@ def test_effective_fraction_takes_lists_and_integers():
 # --- solve_temperature --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.costly
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(difficulty=difficulties, share=st.floats(0, 1))
 def test_solved_temperature_gives_the_fraction_or_the_documented_limit(difficulty, share):
@@ -172,6 +173,7 @@ def test_fractions_below_that_of_the_ties_draw_only_the_ties(ties, n):
         assert p[:-ties].sum() < 1e-9
 
 
+@pytest.mark.costly
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(difficulty=difficulties, fractions=st.lists(st.floats(1e-6, 1), min_size=2, max_size=8))
 def test_temperature_rises_with_the_fraction(difficulty, fractions):
@@ -245,6 +247,7 @@ def test_planned_fraction_keeps_the_shape_of_steps():
 # --- curriculum_weights -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.costly
 @SCHEDULE
 @pytest.mark.parametrize("family", ["spread", "few_levels", "pareto", "lognormal", "normal_offset"])
 def test_weights_are_the_softmax_at_the_planned_fraction(family, schedule):

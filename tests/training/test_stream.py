@@ -381,9 +381,10 @@ def test_the_workers_of_a_loader(workers):
 
 
 def test_readers_that_share_shards_are_told(caplog):
-    next(iter(split_dataset_by_node(curriculum(stream_of(shards=3)), 0, 2)))
-    assert "cannot be shared out evenly to 2 readers" in caplog.text
-    caplog.clear()
+    for shards, readers in ((3, 2), (1, 2), (2, 3)):
+        next(iter(split_dataset_by_node(curriculum(stream_of(shards=shards)), 0, readers)))
+        assert f"cannot be shared out evenly to {readers} readers" in caplog.text
+        caplog.clear()
     next(iter(split_dataset_by_node(curriculum(stream_of(shards=4)), 0, 2)))
     assert not caplog.records
 
@@ -481,6 +482,7 @@ def test_a_stream_that_ends_in_the_warmup_is_told(caplog):
     assert "The stream ended after 24000 rows" in caplog.text and "1500 steps of 32 rows" in caplog.text
     caplog.clear()
     rows_of(curriculum(config=CurriculumConfig(warmup_steps=STEPS)))  # it ends there, but for chance
+    rows_of(curriculum(stream_of().repeat(2), CurriculumConfig(warmup_steps=2 * STEPS)))  # as asked for
     assert not caplog.records
 
 

@@ -61,7 +61,7 @@ def assert_is_a_curriculum(path, processes):
     assert max(late.values()) <= 2 and len(late) > 0.6 * sum(late.values())  # two passes, if readers begin again
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_three_shards_on_two_processes(tmp_path):
     errors = run_all([options_of({"shards": 3}, 2, tmp_path)], 2)
     assert_is_a_curriculum(tmp_path, 2)
@@ -106,11 +106,24 @@ def test_processes_resume_a_stream_exactly(tmp_path, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 1), (2, 4, 2.5)])
+def test_another_number_of_processes_is_refused_and_shards_of_unequal_size_are_told(tmp_path):
+    """By two processes: the smaller shard begins again; then one process cannot go on, and it is said why."""
+    options = options_of({"cuts": [0, 2500, ROWS]}, 2, tmp_path / "cut", stop=STOP, curriculum={"warmup_steps": 5})
+    errors = run_all([options], 2)
+    assert errors.count("unequal numbers of rows: reader 1 has read its 500 rows 1 times, and reader 0") == 1
+    more = {"out": str(tmp_path / "on"), "resume": f"{tmp_path}/cut/checkpoint-{STOP}", "stop": None}
+    batch = 2 * options["per_device_train_batch_size"]
+    one = command([options | more | {"per_device_train_batch_size": batch}], 1)
+    done = subprocess.run(one, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode and "processes that read was 2 and is 1" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "kills", "longest"), [(1, 20, 1), (2, 20, 1.2)])
 def test_a_training_on_a_stream_that_is_killed_goes_on_exactly(tmp_path, processes, kills, longest):
     rng = random.Random(processes)
     delays = [rng.uniform(0, longest) for _ in range(kills)]
-    steps = 100 + round(sum(delays) / 0.008)
+    steps = 100 + round(sum(delays) / (0.008 * processes))
     options = {
         "rows": 500,
         "shards": 4,

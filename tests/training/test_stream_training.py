@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 from importlib.util import find_spec
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_a_resumed_run_goes_on_exactly(tmp_path, whole, cut, ignore):
     assert logged(end(tmp_path)["logs"])[STEPS] == logged(end(whole[0])["logs"])[STEPS]
     assert trainer.args.ignore_data_skip == ignore
     assert trainer.state.epoch == 1 and trainer.state.log_history[-2]["epoch"] == 1
+
+
+def test_a_checkpoint_that_does_not_say_where_a_pass_began_resumes(tmp_path):
+    options = OPTIONS | {"dataloader_num_workers": 2}
+    train(tmp_path / "whole", **options | {"stop": 47})
+    train(tmp_path / "older", stop=46, **options)
+    file = tmp_path / "older" / "checkpoint-46" / "trainer_state.json"
+    state = json.loads(file.read_text())
+    for reader in state["stateful_callbacks"]["curriculum"]["readers"].values():
+        del reader["state"]["began"]
+    file.write_text(json.dumps(state))
+    train(tmp_path / "on", resume=str(file.parent), stop=47, **options)  # the second worker gives no row
+    assert stream(tmp_path / "on") == {46: stream(tmp_path / "whole")[46]}
 
 
 def test_a_run_that_is_resumed_twice_with_workers(tmp_path):
@@ -233,6 +247,49 @@ def test_drifting_difficulties_are_told(tmp_path, caplog):
     config = CurriculumConfig(warmup_steps=10_000)
     train(tmp_path, dataset=dataset.to_iterable_dataset(1), curriculum=config, max_steps=250)
     assert "rows are trained on for each that is read, where it should be 1" in caplog.text
+
+
+def test_shards_of_unequal_size_are_told(tmp_path, caplog):
+    def generated(shards):
+        for shard in shards:
+            for row in range(400 if shard else 100):
+                yield {"row": row, "difficulty": float(DIFFICULTY[row])}
+
+    def shards(*numbers):
+        return IterableDataset.from_generator(generated, gen_kwargs={"shards": list(numbers)})
+
+    options = {"max_steps": 60, "curriculum": {"warmup_steps": 5}, "dataloader_num_workers": 2}
+    train(tmp_path / "equal", dataset=shards(1, 2), **options | {"max_steps": 120})
+    assert "unequal numbers of rows" not in caplog.text
+    train(tmp_path / "unequal", dataset=shards(0, 1), **options)
+    assert caplog.text.count("unequal numbers of rows") == 1
+    assert re.search(
+        r"reader 0 has read its 100 rows 2 times, and reader 1 its 2\d\d or more only 0 times", caplog.text
+    )
+
+
+@pytest.mark.parametrize(("shards", "workers", "told"), [(1, 2, True), (3, 2, True), (2, 2, False), (1, 0, False)])
+def test_fewer_shards_than_readers_are_told_and_no_worker_is_idle(tmp_path, caplog, shards, workers, told):
+    train(
+        tmp_path,
+        rows=ROWS,
+        shards=shards,
+        max_steps=60,
+        dataloader_num_workers=workers,
+        curriculum={"warmup_steps": 5},
+    )
+    assert ("cannot be shared out evenly to 2 readers" in caplog.text) == told
+    rows = [rows for _, rows in sorted(stream(tmp_path).items())][6:]
+    for worker in range(max(1, workers)):  # batches of the workers in turn
+        own = np.concatenate(rows[worker :: max(1, workers)])
+        assert len(set(own.tolist())) == own.size
+    assert len({row for batch in rows for row in batch}) == sum(map(len, rows))
+
+
+def test_a_stream_that_begins_again_in_the_warmup_is_told(tmp_path, caplog):
+    train(tmp_path, rows=200, shards=1, max_steps=60, curriculum={"warmup_steps": 50})
+    assert caplog.text.count("The stream ended after") == 1
+    assert "after 200 rows of each reader, and begins again" in caplog.text
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from hf_curriculum import (
     effective_fraction,
 )
 
+pytestmark = pytest.mark.costly
+
 
 class Recorder(torch.nn.Module):
     """Regression on one weight, which notes the rows of every forward pass."""

@@ -1,6 +1,7 @@
 """The report page as a file: what it holds, what it leaves out, and that hostile rows cannot leave their place."""
 
 import json
+import math
 import re
 import resource
 import signal
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
-from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
+from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, provenance, report
+
+pytestmark = pytest.mark.costly
 
 DATA = re.compile(r'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 ENDS = ["</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "\u2028", "{{ 7*7 }}"]
@@ -46,6 +49,7 @@ def test_every_cluster_has_its_prototypes_and_its_hardest_rows(scored, tmp_path)
 def test_the_curve_and_the_record_are_those_of_the_scores(scored, tmp_path):
     html, page = write(scored, tmp_path)
     assert [k for k, _ in page["curve"]] == [4, 5, 6, 7]
+    assert str(page["n_clusters"]) == dict(page["record"])["n_clusters"]
     assert dict(page["record"])["model_id"] == "builtin/hog" and "quantiles" not in dict(page["record"])
     assert dict(page["record"])["n_clusters"] == str(len(page["sizes"]))
     assert "model id</th><td>builtin/hog</td>" in html
@@ -74,6 +78,9 @@ def test_the_slider_shows_what_the_sampler_draws(scored, tmp_path):
         assert one["rows"] == np.unique(sampler.indices(one["step"])).tolist()
         assert one["fraction"] == pytest.approx(sampler.effective_fraction(one["step"]))
         assert sum(one["share"]) == pytest.approx(1)
+        weights = curriculum_weights(np.array(scored["difficulty"]), one["step"], config)
+        assert one["likeliest"] == pytest.approx(np.sort(weights)[-math.ceil(0.03 * len(scored)) :].sum(), rel=1e-4)
+    (tmp_path / "report.html").read_text().index(f"rows are {100 * drawn[0]['likeliest']:.0f} % of the draws")
     assert [one["temperature"] is None for one in drawn] == [one["step"] >= 30 for one in drawn]
 
 
@@ -108,6 +115,29 @@ def test_the_chance_of_a_row_of_the_map_is_that_of_many_passes(scored, tmp_path)
         ranked = np.cumsum(np.sort(weights)[::-1])
         assert ranked[one["half"] - 1] > 0.5 - 1e-9 and ranked[one["half"] - 2] < 0.5 + 1e-9
         assert one["most"] == pytest.approx(n * weights.max())
+
+
+@pytest.mark.parametrize("missing", [0, 40])
+def test_a_random_pool_is_shown_as_it_is_drawn(missing, tmp_path):
+    rng = np.random.default_rng(0)
+    scores = rng.random(300)
+    embeddings = rng.normal(size=(300, 4)).tolist()
+    dataset = plain([*scores[missing:], *[None] * missing], embedding=[*embeddings[missing:], *embeddings[:missing]])
+    config = CurriculumConfig(order="random", warmup_steps=0.5)
+    html, page = write(dataset, tmp_path, curriculum=config, total_steps=10)
+    assert "starts with a random part of the rows" in html
+    schedule, rows = page["schedule"], page["map"]["rows"]
+    assert sorted(rows) == list(range(300))
+    for step in (0, 3):
+        sampler = CurriculumSampler(None, config, rows=300, total_batch_size=60_000, total_steps=10)
+        drawn = np.bincount(sampler.indices(step), minlength=300) / 60_000  # all rows, with a difficulty or without
+        one = schedule["drawn"][step]
+        expected = 1 - (1 - drawn[rows]) ** 300
+        assert np.abs(np.array(one["chance"]) / 100 - expected).max() < 0.13  # five deviations
+        assert np.mean(one["chance"]) / 100 == pytest.approx(one["fraction"], abs=0.005)
+        of_scored = drawn[: 300 - missing] / drawn[: 300 - missing].sum()
+        assert one["mean"] == pytest.approx(of_scored @ scores[missing:], abs=0.01)
+        assert sum(one["share"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(0.5, 1000), (30, 40), (7, 10_000), (50, 20)])
@@ -153,7 +183,7 @@ def test_labels_that_look_wrong_are_those_nearer_to_another_class(mislabelled, t
     for row, label in enumerate(given):
         others = np.arange(len(rows)) != row
         means = np.stack([rows[others & (given == k)].mean(0) for k in range(10)])
-        apart = np.linalg.norm(rows[row] - np.where((np.arange(10) == label)[:, None], means, means), axis=1)
+        apart = np.linalg.norm(rows[row] - means, axis=1)
         own, apart[label] = apart[label], np.inf
         margins[row] = own / apart.min() - 1, int(apart.argmin())
     doubtful = sorted((row for row in margins if margins[row][0] > 1e-4), key=lambda row: -margins[row][0])
@@ -177,6 +207,26 @@ def test_a_suggested_label_is_taken_where_there_is_one(tmp_path):
     assert found["wrong"] == [1, 3]
     assert [names[code] for code in found["suggested"]] == ["b", "a"]
     assert {names[int(code)]: row for code, row in found["prototypes"].items()} == {"a": 0, "b": 2}
+
+
+def test_what_the_margin_suggests_is_shown_until_the_rows_are_scored_by_distance(mislabelled, tmp_path):
+    dataset, _ = mislabelled
+    scored = add_difficulty(dataset.select_columns(["label", "embedding"]), label_column="label", measure="margin")
+    html, page = write(scored, tmp_path)
+    difficulty, label, suggested = (np.array(scored[name]) for name in ("difficulty", "label", "suggested_label"))
+    doubtful = np.flatnonzero(label != suggested)
+    assert set(page["labels"]["wrong"]) == set(doubtful.tolist())
+    assert (np.diff(difficulty[page["labels"]["wrong"]]) <= 0).all()
+    names = [page["labels"]["names"][code] for code in page["labels"]["suggested"]]
+    assert names == [f"digit {suggested[row]}" for row in page["labels"]["wrong"]]
+    estimate = provenance(scored)["doubtful_labels"]
+    assert 0 < estimate < len(doubtful) and f"About {estimate} labels look wrong by an estimate" in html
+    assert page["facts"]["Labels that look wrong, an estimate"] == str(estimate)
+    again = add_difficulty(scored, n_clusters=10)
+    assert "suggested_label" in again.column_names
+    html, page = write(again, tmp_path)
+    _, expected = write(again.remove_columns("suggested_label"), tmp_path)
+    assert page["labels"]["wrong"] == expected["labels"]["wrong"] and "an estimate that" not in html
 
 
 def test_each_cluster_has_the_mix_of_its_labels_and_the_rare_ones_are_listed(mislabelled, tmp_path):

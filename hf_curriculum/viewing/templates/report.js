@@ -264,7 +264,7 @@ function plotClusters() {
   byId("sizes-plot").on("plotly_click", ({ points }) => goTo(`cluster-${numbers[points[0].pointNumber]}`));
   if (!byId("curve-plot")) return;
   const [tried, indices] = [0, 1].map((part) => page.curve.map((point) => point[part]));
-  const size = indices.map((index) => (index === Math.min(...indices) ? 14 : 7)); // the lowest is chosen
+  const size = tried.map((number) => (number === page.n_clusters ? 14 : 7)); // none where sqrt(N) was taken instead
   const curve = { mode: "lines+markers", x: tried, y: indices, marker: { size, color: colour("accent") }, hoverinfo: "x+y" };
   plot("curve-plot", [curve], [["line.color", "accent"]], {
     xaxis: axis("number of clusters", { tickformat: "," }),

@@ -1,0 +1,142 @@
+"""Does a GPU find what a CPU finds?"""
+
+import multiprocessing
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from families import FAMILIES, by_hand, dataset_of, raw_inputs
+from transformers import TrainingArguments
+
+from benchmarks.gpu_parts.kmeans import inertia, mixture, one_clustering
+from benchmarks.gpu_parts.lines import Figures, Measurements, Size
+from benchmarks.gpu_parts.models import digits, save_bert, texts, tiny_mae
+from hf_curriculum import CurriculumTrainer, add_embeddings
+from hf_curriculum.scoring.kmeans import assign, kmeans
+from hf_curriculum.scoring.points import Points
+
+TOLERANCES = {"float32": 2e-3, "float16": 2e-2, "bfloat16": 1e-1}
+"""Largest difference of two vectors, as a share of their length; float32 allows for TF32 in convolutions."""
+
+
+def measurements(size: Size, deadline: float) -> Measurements:
+    for modality, families in FAMILIES.items():
+        for name in list(families)[: size.of(None, 1)]:
+            yield f"vectors of {modality}, {name}", partial(family, modality, name, size)
+    yield "k-means", partial(clusters, size)
+    yield "k-means of two processes on one GPU", partial(two_processes, size)
+    yield "memory that does not suffice", partial(out_of_memory, size)
+    for precision in ("float32", "bfloat16"):
+        for compiled in size.of((False, True), (False,)):
+            named = f"training, {precision}{', compiled' if compiled else ''}"
+            yield named, partial(training, size, precision == "bfloat16", compiled)
+
+
+def family(modality: str, name: str, size: Size) -> Figures:
+    """Vectors of the tiny model of a family, in each precision, beside the model called by hand on the CPU."""
+    case, dataset = FAMILIES[modality][name], dataset_of(modality)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        case.model(case.config()).save_pretrained(folder)
+        case.prepare().save_pretrained(folder)
+
+        expected = by_hand(modality, name, folder, raw_inputs(modality, dataset), case.vector())
+
+        def vectors(dtype: str) -> np.ndarray:
+            options = {"batch_size": 4, "num_workers": 0, "cache_dir": f"{folder}/{dtype}"}
+            return np.array(add_embeddings(dataset, folder, dtype=dtype, **options)["embedding"][:])
+
+        found = {dtype: off(vectors(dtype), torch.stack(expected).numpy()) for dtype in TOLERANCES}
+    return checked(found, {dtype: found[dtype] <= most for dtype, most in TOLERANCES.items()})
+
+
+def off(found: np.ndarray, expected: np.ndarray) -> float:
+    return float((np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
+
+
+def checked(found: Figures, holds: dict[str, bool]) -> Figures:
+    if wrong := [name for name, right in holds.items() if not right]:
+        raise AssertionError(f"{wrong} of {found}")
+    return found
+
+
+def clusters(size: Size) -> Figures:
+    """From one start: the same bits each time, held or in chunks; clusters and inertia of the CPU."""
+    rows, dim, k = size.of((200_000, 384, 400), (5000, 16, 20))
+    matrix = mixture(rows, dim)
+    near, far = Points.of([matrix]), Points([matrix], range(rows))
+    found = [kmeans(points, k, 0) for points in (near.held(), near.held(), near)]
+    expected = kmeans(far, k, 0)
+    here, there = inertia(near, found[0]), inertia(far, expected)
+    agreed = float(np.mean(assign(near, expected)[0] == assign(far, expected)[0]))
+    apart = float((found[0] - found[2]).abs().max())
+    figures = {"inertia": here, "inertia_cpu": there, "agreed": agreed, "held_and_chunks_apart": apart}
+    return checked(
+        figures,
+        {
+            "same bits": torch.equal(found[0], found[1]),
+            "held or not": torch.equal(found[0], found[2]),
+            "inertia": abs(here / there - 1) < 0.01,
+            "clusters": agreed > 0.9999,
+        },
+    )
+
+
+def two_processes(size: Size) -> Figures:
+    """At the same time, each started anew: a GPU does not survive a fork."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        one, other = pool.map(one_clustering, [0, 0], chunksize=1)
+    return checked({}, {"same bits": np.array_equal(one, other)})
+
+
+def out_of_memory(size: Size) -> Figures:
+    """A batch that is too large is halved after a real error of the device; where it has none, there is nothing."""
+    if size.device == "cpu":
+        return {"left_out": "needs a GPU"}
+    dataset = texts(4096, words=400)
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_bert(Path(folder) / "model", 768, 12)
+        expected = np.array(add_embeddings(dataset, path, batch_size=32, cache_dir=f"{folder}/a")["embedding"][:])
+        share = 3 * 2**30 / torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(share)
+        before = torch.cuda.memory_stats().get("num_ooms", 0)
+        try:
+            found = np.array(add_embeddings(dataset, path, batch_size=4096, cache_dir=f"{folder}/b")["embedding"][:])
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        errors = torch.cuda.memory_stats()["num_ooms"] - before
+    figures = {"errors": errors, "off": off(found, expected)}
+    return checked(figures, {"halved": errors > 0, "vectors": figures["off"] < TOLERANCES["bfloat16"]})
+
+
+def training(size: Size, bf16: bool, compiled: bool) -> Figures:
+    """A run that was resumed in the middle draws the same rows, and ends with the losses of one that was not."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = digits(size.of(20_000, 2000), f"{folder}/rows")
+        options = {
+            "max_steps": size.of(60, 8),
+            "save_steps": size.of(30, 4),
+            "logging_steps": 1,
+            "per_device_train_batch_size": 64,
+            "bf16": bf16,
+            "torch_compile": compiled,
+            "use_cpu": size.device == "cpu",
+            "report_to": "none",
+            "disable_tqdm": True,
+        }
+
+        def losses(checkpoint: str | None = None) -> list[float]:
+            args = TrainingArguments(f"{folder}/run", **options)
+            trainer = CurriculumTrainer(model=tiny_mae(), args=args, train_dataset=dataset)
+            trainer.train(resume_from_checkpoint=checkpoint)
+            return [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+        whole = losses()
+        again = losses(f"{folder}/run/checkpoint-{options['save_steps']}")
+    apart = float(np.abs(np.subtract(whole, again)).max())
+    return checked(
+        {"losses": [whole[0], whole[-1]], "apart": apart}, {"resumed": apart < 0.02, "learns": whole[-1] < whole[0]}
+    )
