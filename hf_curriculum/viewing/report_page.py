@@ -218,19 +218,20 @@ def _add_labels(
     numbers = np.unique([number for number, _, _ in page["sizes"]])
     cluster = np.where(np.ma.getmaskarray(difficulty), -1, read_clusters(dataset))
     cluster = np.where(cluster < 0, -1, np.searchsorted(numbers, cluster))  # positions: numbers may have gaps
+    if record.get("label_column") == labels.column:
+        return  # each cluster has one
     counts = label_counts(labels, cluster)
     for one in page["clusters"]:
         own = counts[np.searchsorted(numbers, one["cluster"])]
         one["mix"] = [[code, int(own[code])] for code in np.argsort(-own, kind="stable")[:_MIX].tolist() if own[code]]
-    if record.get("label_column") != labels.column:
-        odd = strangers(labels, cluster, difficulty)
-        listed = odd[:_LISTED]
-        told |= {
-            "n_strangers": odd.size,
-            "strangers": listed.tolist(),
-            "own": labels.given[listed].tolist(),
-            "usual": counts[cluster[listed]].argmax(1).tolist(),
-        }
+    odd = strangers(labels, cluster, difficulty)
+    listed = odd[:_LISTED]
+    told |= {
+        "n_strangers": odd.size,
+        "strangers": listed.tolist(),
+        "own": labels.given[listed].tolist(),
+        "usual": counts[cluster[listed]].argmax(1).tolist(),
+    }
 
 
 def _hardest(difficulty: NDArray[np.floating]) -> list[int]:

@@ -90,7 +90,7 @@ def examples(
         dataset: Has the rows.
         rows: Their numbers.
         column: Of media or text, see :func:`shown_column`; ``None`` shows plain columns alone.
-        silent: Those of the rows whose sound is left out.
+        silent: Those of the rows whose sound is left out; its waveform stays.
 
     Yields:
         ``fields``, name and value of up to six plain columns; ``name``, its first class, if it has one; and one of
@@ -110,8 +110,8 @@ def examples(
         }
         if fields and isinstance(dataset.features[fields[0]], ClassLabel):
             example["name"] = example["fields"][0][1]
-        if column is not None and not (modality == "audio" and number in silent):
-            example |= _embedded(_read(row[column], dataset, column, frames), frames)
+        if column is not None:
+            example |= _embedded(_read(row[column], dataset, column, frames), frames, number not in silent)
         yield example
 
 
@@ -175,15 +175,18 @@ def _peaks(samples: NDArray[np.float32]) -> list[int]:
     return np.rint(100 * np.array(loudest) / max(max(loudest), 1e-9)).astype(int).tolist()
 
 
-def _embedded(content: Content, frames: int) -> dict[str, Any]:
+def _embedded(content: Content, frames: int, audible: bool) -> dict[str, Any]:
     if isinstance(content, str):
         return {"text": cut(content)}
     buffer = io.BytesIO()
     if isinstance(content, np.ndarray):
-        soundfile = require_extra("soundfile", extra="audio", purpose="Showing audio")
         heard = content[: _SECONDS * RATE]
+        seen = {"seconds": content.size / RATE, "peaks": _peaks(heard)}
+        if not audible:
+            return seen
+        soundfile = require_extra("soundfile", extra="audio", purpose="Showing audio")
         soundfile.write(buffer, heard, RATE, format="MP3")
-        return {"audio": _uri("audio/mpeg", buffer), "seconds": content.size / RATE, "peaks": _peaks(heard)}
+        return {"audio": _uri("audio/mpeg", buffer), **seen}
     content.thumbnail((frames * _SIDE, _SIDE))
     content.save(buffer, "WEBP", quality=75, lossless=max(content.size) <= _SIDE // 2)
     return {"image": _uri("image/webp", buffer)}

@@ -183,7 +183,8 @@ def test_silent_rows_are_listed_without_their_sound(tone):
     dataset = of({"audio": Audio(), "n": Value("int64")}, audio=[sound(tone)] * 3, n=[0, 1, 2])
     shown = list(examples(dataset, [0, 1, 2], "audio", silent={1}))
     assert ["audio" in example for example in shown] == [True, False, True]
-    assert shown[1] == {"fields": [["n", "1"]]}
+    assert shown[1]["peaks"] == shown[0]["peaks"] and shown[1]["seconds"] == shown[0]["seconds"]
+    assert shown[1].keys() == {"fields", "peaks", "seconds"}
 
 
 def test_only_sound_is_silenced():

@@ -37,10 +37,11 @@ function waveform(peaks) {
 
 function content(example, label) {
   if (example.image) return [image(example.image, label)];
-  if (example.audio) {
-    const player = make("audio", { controls: "", preload: "none", src: example.audio, "aria-label": label });
+  if (example.peaks) {
     const length = example.seconds > 3 ? `the first 3 of ${rounded(example.seconds)} s` : `${rounded(example.seconds)} s`;
-    return [waveform(example.peaks), player, make("span", { class: "hint" }, length)];
+    const drawn = [waveform(example.peaks), make("span", { class: "hint" }, length)];
+    if (!example.audio) return drawn; // a row of the map alone
+    return [...drawn, make("audio", { controls: "", preload: "none", src: example.audio, "aria-label": label })];
   }
   return example.text === undefined ? [] : [make("blockquote", {}, example.text)];
 }
