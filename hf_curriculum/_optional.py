@@ -3,7 +3,9 @@
 from importlib import import_module
 from types import ModuleType
 
-SOURCE = "git+https://github.com/hf-curriculum/hf-curriculum"
+HOME = "https://github.com/hf-curriculum/hf-curriculum"
+"""Where the project is."""
+SOURCE = f"git+{HOME}"
 """Where the package is installed from; empty once there is a release, which its name finds."""
 
 

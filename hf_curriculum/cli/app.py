@@ -404,6 +404,9 @@ def push(
         str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Hub id of the dataset that was scored, for a link.", show_default=False)
+    ] = None,
     sort: Annotated[
         bool, typer.Option("--sort", help="Sort the rows of each file by difficulty: streams read less then.")
     ] = False,
@@ -425,7 +428,15 @@ def push(
         from hf_curriculum.sharing import push_scored
 
         split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
-        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr, sort=sort)
+        url = push_scored(
+            rows,
+            repo_id,
+            private=private or None,
+            revision=revision,
+            create_pr=create_pr,
+            source=source,
+            sort=sort,
+        )
         text = f"""
 Pushed to {url}
 

@@ -49,7 +49,7 @@ class Drawn:
     chance: NDArray[np.float64]
 
 
-def preview(
+def expected_draws(
     difficulty: NDArray[np.floating],
     config: CurriculumConfig,
     total_steps: int,

@@ -29,7 +29,7 @@ from hf_curriculum.training import CurriculumConfig, planned_curve
 from hf_curriculum.viewing.doubts import Labels, doubts, label_counts, read_classes, strangers
 from hf_curriculum.viewing.embedding_map import map_of
 from hf_curriculum.viewing.facts import scoring_facts
-from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.preview import expected_draws
 from hf_curriculum.viewing.summary import ClusterSummary, summarize
 from hf_curriculum.viewing.thumbnails import cut, examples, shown_column
 
@@ -161,7 +161,7 @@ def _schedule(
     steps = np.unique(np.linspace(0, total_steps, _CURVE).round().astype(int))
     warmup = config.resolve_warmup(total_steps)
     buttons = {"Start": 0, "Half-way up": min(warmup // 2, total_steps), "Uniform": min(warmup, total_steps)}
-    stops = preview(
+    stops = expected_draws(
         difficulty, config, total_steps, edges, _POSITIONS, _DRAWN, also=list(buttons.values()), mapped=mapped
     )
     positions = [stop.step for stop in stops]

@@ -83,7 +83,7 @@ HOUSE = {
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
+    "sharing": ["markdown", "card_examples", "card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
