@@ -22,6 +22,7 @@ from hf_curriculum.training.sampler import CurriculumSampler
 from hf_curriculum.training.schedule import planned_fraction
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.trackers import tell_trackers
 from hf_curriculum.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -380,7 +381,7 @@ class _Resume(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer._stream is not None:
-            return self._begin_stream(self.trainer._stream, state)
+            return self._begin_stream(self.trainer._stream, args, state)
         sampler = self.trainer.curriculum_sampler
         if sampler is None:
             raise TypeError(
@@ -401,8 +402,9 @@ class _Resume(TrainerCallback):
         elif "coverage" in before:
             self.trainer._coverage.restore(before["coverage"])
         state.stateful_callbacks[_STATE] = {"settings": settings, "coverage": self.trainer._coverage.state()}
+        self._tell(args, state, settings)
 
-    def _begin_stream(self, stream: StreamTraining, state: Any) -> None:
+    def _begin_stream(self, stream: StreamTraining, args: Any, state: Any) -> None:
         settings = _stream_settings(stream)
         before, changed = self._compare(state, settings)
         if changed and state.is_world_process_zero:
@@ -410,6 +412,12 @@ class _Resume(TrainerCallback):
         elif not changed:
             stream.restore(before.get("readers", {}))
         state.stateful_callbacks[_STATE] = {"settings": settings}
+        self._tell(args, state, settings)
+
+    def _tell(self, args: Any, state: Any, settings: dict[str, Any]) -> None:
+        if state.is_world_process_zero:
+            shown = {name: value for name, value in settings.items() if name != "difficulties"}  # a checksum
+            tell_trackers(shown, args.report_to, self.trainer.callback_handler.callbacks)
 
     def _compare(self, state: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """What the checkpoint kept, and what has changed since; raise if that is not allowed."""

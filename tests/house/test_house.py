@@ -80,6 +80,7 @@ HOUSE = {
         "coverage",
         "checkpoint",
         "weights",
+        "trackers",
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
