@@ -43,6 +43,7 @@ def test_a_config_is_told_where_the_training_reports_to_it(name, reports, monkey
     module = type(sys)(name)
     module.config = Config(max_steps=8)
     monkeypatch.setitem(sys.modules, name, module)
-    tell_trackers({"order": "easy_first", "seed": 3, "group_by_length": None, "lengths": {}}, [name] if reports else [], [])
+    settings = {"order": "easy_first", "seed": 3, "group_by_length": None, "lengths": {}}
+    tell_trackers(settings, [name] if reports else [], [])
     own = {"curriculum/order": "easy_first", "curriculum/seed": 3}
     assert module.config == {"max_steps": 8, **(own if reports else {})}
