@@ -7,7 +7,7 @@ VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_res
 TORCHVISION_TESTS := $(addprefix tests/,training/test_use_cases.py training/test_ultralytics.py \
 	curriculum_learning/test_reference_torchvision.py)
 
-.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision docs notebooks quality style
+.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision docs notebooks quality style release-check
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
@@ -47,6 +47,19 @@ quality: .venv/installed  ## what CI checks
 style: .venv/installed  ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+release-check: .venv-release/installed  ## what would be released: builds it, and runs the demo from the wheel in an empty environment
+	rm -rf dist .venv-wheel
+	.venv-release/bin/hatchling build
+	.venv-release/bin/twine check --strict dist/*
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip install --quiet -c constraints.txt "$$(ls $$PWD/dist/*.whl)[all]"
+	cd dist && ../.venv-wheel/bin/hf-curriculum demo --output ../.venv-wheel/demo --steps 30
+
+.venv-release/installed: constraints.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet -c constraints.txt hatchling twine
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

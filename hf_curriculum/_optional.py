@@ -3,6 +3,11 @@
 from importlib import import_module
 from types import ModuleType
 
+HOME = "https://github.com/hf-curriculum/hf-curriculum"
+"""Where the project is."""
+SOURCE = f"git+{HOME}"
+"""Where the package is installed from; empty once there is a release, which its name finds."""
+
 
 def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import ``module``, or name the extra of this package that brings it.
@@ -24,6 +29,17 @@ def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
         if error.name != module.partition(".")[0]:
             raise  # installed, but one of *its* imports is missing: show the true cause
         raise ModuleNotFoundError(
-            f"{purpose} needs `{error.name}`. Install it with `pip install 'hf-curriculum[{extra}]'`.",
+            f"{purpose} needs `{error.name}`. Install it with `{install_line(extra)}`.",
             name=error.name,
         ) from error
+
+
+def install_line(extra: str = "") -> str:
+    """What to type to have the package with an extra.
+
+    Example:
+        >>> install_line("all")
+        "pip install 'hf-curriculum[all] @ git+https://github.com/hf-curriculum/hf-curriculum'"
+    """
+    name = f"hf-curriculum[{extra}]" if extra else "hf-curriculum"
+    return f"pip install '{name} @ {SOURCE}'" if SOURCE else f"pip install '{name}'"

@@ -1,13 +1,13 @@
 """The command line: ``hf-curriculum score``, ``report``, ``push`` and ``demo``."""
 
-import logging
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_curriculum.cli.console import answer, answering
+from hf_curriculum.cli.console import answer, answering, listen, option
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -17,9 +17,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+_LOCAL = ("num_workers", "cache_dir")  # of one machine
 _BUILTINS = ["builtin/hog", "builtin/logmel", "builtin/tfidf"]
-_SOURCES = "Parquet, JSON lines, CSV or Arrow file or directory, image or audio folder, or Hub id."
+_SOURCES = (
+    "Parquet, JSON lines, CSV, TSV, text or Arrow file, several of them or a quoted pattern, a directory of these, of "
+    "images or of audio, or a Hub id."
+)
 
 
 class Normalize(str, Enum):
@@ -27,6 +32,14 @@ class Normalize(str, Enum):
 
     minmax = "minmax"
     rank = "rank"
+    none = "none"
+
+
+class LongInputs(str, Enum):
+    """Choices of ``--long-inputs``."""
+
+    truncate = "truncate"
+    mean = "mean"
 
 
 class Measure(str, Enum):
@@ -59,7 +72,7 @@ class Engine(str, Enum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Scored = Annotated[str, typer.Argument(help="Scored dataset: directory or file, or Hub id.", show_default=False)]
-Split = Annotated[str, typer.Option(help="Split to take.")]
+Split = Annotated[str | None, typer.Option(help="Split to take. [default: train, or the first]", show_default=False)]
 Config = Annotated[str | None, typer.Option(help="Configuration (subset) of a Hub dataset.", show_default=False)]
 Column = Annotated[
     str | None, typer.Option(help="Column of images, audio, video or text, if several could be.", show_default=False)
@@ -89,17 +102,15 @@ def main(
     hf-curriculum report scored                                        look at them
     hf-curriculum push scored ME/NAME                                  share them
     """  # noqa: D301 - click looks for the character
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("hf_curriculum")  # other libraries have handlers of their own
-    logger.addHandler(handler)
-    context.call_on_close(lambda: logger.removeHandler(handler))
+    context.call_on_close(listen())
 
 
 @app.command(short_help="Add difficulty columns to a dataset.")
 def score(
-    dataset: Annotated[str, typer.Argument(help=_SOURCES, show_default=False)],
-    output: Annotated[str, typer.Option(help="Directory for the scored dataset.", show_default=False)],
+    dataset: Annotated[list[str], typer.Argument(help=_SOURCES, show_default=False)],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Directory for the scored dataset.", show_default=False)
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -131,10 +142,40 @@ def score(
     duplicates: Annotated[
         Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
     ] = Duplicates.keep,
+    repeats: Annotated[int, typer.Option(help="Clusterings whose mean is the difficulty: steadier.", min=1)] = 1,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory or Hub id of a DifficultyScorer that was saved: its prototypes score the rows.",
+            show_default=False,
+        ),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="cls, mean, max or last. [default: what the model's authors use]", show_default=False),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Number or name of a layer of the model. [default: the last]", show_default=False),
+    ] = None,
+    long_inputs: Annotated[
+        LongInputs, typer.Option(help="Texts and sounds too long for the model: cut, or averaged over their parts.")
+    ] = LongInputs.truncate,
     on_error: Annotated[
         OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
     ] = OnError.fail,
-    batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.", min=1)] = 64,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that decode rows. [default: as the machine has it]", show_default=False, min=0),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where finished work is kept. [default: the cache of datasets]", show_default=False),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that a Hub model brings.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
     engine: Annotated[
         Engine,
@@ -158,13 +199,30 @@ def score(
     hf-curriculum score speech/ --model facebook/hubert-base-ls960 --output scored
     hf-curriculum score s3://me/photos --model facebook/dinov2-small --output s3://me/scored --engine ray
     """  # noqa: D301 - click looks for the character
-    given = {"input_column": column, "revision": revision}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if model:
-        options |= {"batch_size": batch_size, "on_error": on_error.value}
-    options |= {"n_clusters": clusters, "label_column": label_column, "normalize": normalize.value, "seed": seed}
-    options["measure"] = measure.value
     with answering(as_json):
+        embedding = {
+            "input_column": column,
+            "revision": revision,
+            "pooling": pooling,
+            "layer": int(layer) if layer and layer.lstrip("-").isdecimal() else layer,
+            "num_workers": num_workers,
+            "cache_dir": cache_dir and str(cache_dir),
+            "trust_remote_code": trust_remote_code or None,
+        }
+        options: dict[str, Any] = {name: value for name, value in embedding.items() if value is not None}
+        if model:
+            options |= {"batch_size": batch_size, "on_error": on_error.value, "long_inputs": long_inputs.value}
+        elif engine is Engine.ray:
+            raise ValueError("--engine ray embeds the rows: pass --model.")
+        elif options:
+            raise ValueError(f"Without --model nothing is embedded: drop {', '.join(map(option, options))}.")
+        fit: dict[str, Any] = {
+            "n_clusters": clusters,
+            "normalize": None if normalize is Normalize.none else normalize.value,
+            "seed": seed,
+            "measure": measure.value,
+        }
+        _check_scorer(scorer, fit, repeats)
         if engine is Engine.ray:
             if duplicates is not Duplicates.keep:
                 raise ValueError("--engine ray does not compare rows of all files: leave --duplicates out.")
@@ -173,30 +231,53 @@ def score(
                     "--engine ray reads files, which have no splits, and goes on with what is at --output: leave "
                     "--split, --config and --overwrite out."
                 )
+            if not options.keys().isdisjoint(_LOCAL):
+                raise ValueError(f"--engine ray has its own: leave {' and '.join(map(option, _LOCAL))} out.")
+            options |= _scorer(scorer, fit, repeats) | {"label_column": label_column}
             return _score_by_ray(dataset, output, model, options, as_json)
 
-        from hf_curriculum.cli.sources import load, require_output, save
+        from hf_curriculum.cli.sources import load, require_embeddings, require_output, save
 
         folder = Path(output)
         require_output(folder, dataset, overwrite)
         rows = load(dataset, split, config)
+        if not model:
+            require_embeddings(rows)
 
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        scored = add_difficulty(rows, model, **options, duplicates=duplicates.value)
+        options |= _scorer(scorer, fit, repeats) | {"label_column": label_column, "duplicates": duplicates.value}
+        scored = add_difficulty(rows, model, **options)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
             save(scored, folder)
             _tell_of_scores(scored, folder, as_json)
 
 
-def _score_by_ray(source: str, output: str, model: str | None, options: dict[str, Any], as_json: bool) -> None:
-    if model is None:
-        raise ValueError("--engine ray embeds the rows: pass --model.")
+def _check_scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> None:
+    """Raise if what a saved scorer brings is asked for beside it."""
+    default = {"n_clusters": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
+    if scorer and (fit, repeats) != (default, 1):
+        raise ValueError(
+            "--scorer brings its own --clusters, --normalize, --seed, --measure and --repeats: drop these."
+        )
+
+
+def _scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """Arguments that say by what the rows are scored."""
+    from hf_curriculum.scoring import DifficultyScorer
+
+    if scorer:
+        return {"scorer": DifficultyScorer.from_pretrained(scorer)}
+    return {"scorer": DifficultyScorer(**fit, repeats=repeats)} if repeats > 1 else fit
+
+
+def _score_by_ray(sources: list[str], output: str, model: str | None, options: dict[str, Any], as_json: bool) -> None:
+    assert model is not None
 
     from hf_curriculum.scoring import score_parquet
 
-    scorer = score_parquet(source, output, model, **options)
+    scorer = score_parquet(sources if len(sources) > 1 else sources[0], output, model, **options)
     text = f"""
 Scored the rows in {scorer.n_clusters_:,} clusters; Parquet files and the scorer are in {output}.
 
@@ -241,8 +322,8 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
     text = f"""
 Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
 
-Look at them:   hf-curriculum report {output}
-Share them:     hf-curriculum push {output} USER/NAME
+Look at them:   hf-curriculum report {shlex.quote(str(output))}
+Share them:     hf-curriculum push {shlex.quote(str(output))} USER/NAME
 Train on them easy-first:
 
     from datasets import load_from_disk
@@ -253,21 +334,37 @@ Train on them easy-first:
     answer(result, text, as_json)
 
 
+def _require_report() -> None:
+    """Raise unless what the report needs is installed; before any work."""
+    from hf_curriculum._optional import require_extra
+
+    require_extra("plotly.offline", extra="report", purpose="The report")
+    require_extra("jinja2", extra="report", purpose="The report")
+
+
 @app.command(short_help="Write an HTML page that shows a scored dataset.")
 def report(
     scored: Scored,
-    output: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-    split: Split = "train",
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
+    split: Split = None,
     config: Config = None,
     column: Column = None,
     curriculum: Annotated[
         Path | None,
-        typer.Option(help="JSON file of CurriculumConfig.to_json(). [default: the paper's]", show_default=False),
+        typer.Option(
+            help="JSON file of CurriculumConfig.to_json(). [default: the paper's]",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of the training. [default: 1000]", show_default=False, min=1)
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Difficulty report",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file at --output that is no report.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write one HTML file: difficulties, clusters, a map, prototypes and hardest rows, what the schedule draws.
@@ -277,12 +374,18 @@ def report(
     hf-curriculum report me/tiny-imagenet-scored --output tiny-imagenet.html
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
-        from hf_curriculum.cli.sources import load
+        from hf_curriculum.cli.sources import load, require_page
+
+        _require_report()
+        require_page(output, overwrite)
+        rows = load(scored, split, config)
+
+        from hf_curriculum.data import fit_split
         from hf_curriculum.training import CurriculumConfig
         from hf_curriculum.viewing import report as write
 
         write(
-            load(scored, split, config),
+            rows[fit_split(rows)] if isinstance(rows, dict) else rows,
             output,
             curriculum=None if curriculum is None else CurriculumConfig.from_json(curriculum.read_text()),
             total_steps=steps,
@@ -301,6 +404,9 @@ def push(
         str | None, typer.Option(help="Branch to push to. [default: main]", show_default=False)
     ] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Hub id of the dataset that was scored, for a link.", show_default=False)
+    ] = None,
     sort: Annotated[
         bool, typer.Option("--sort", help="Sort the rows of each file by difficulty: streams read less then.")
     ] = False,
@@ -322,7 +428,15 @@ def push(
         from hf_curriculum.sharing import push_scored
 
         split = fit_split(rows) if isinstance(rows, dict) else str(rows.split or "train")
-        url = push_scored(rows, repo_id, private=private or None, revision=revision, create_pr=create_pr, sort=sort)
+        url = push_scored(
+            rows,
+            repo_id,
+            private=private or None,
+            revision=revision,
+            create_pr=create_pr,
+            source=source,
+            sort=sort,
+        )
         text = f"""
 Pushed to {url}
 
@@ -338,7 +452,7 @@ Anyone can train on it now:
 
 @app.command(short_help="See it run on scikit-learn's digits.")
 def demo(
-    output: Annotated[Path, typer.Option(help="Directory for the results.")] = Path("demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results.")] = Path("demo"),
     steps: Annotated[int, typer.Option(help="Optimiser steps of the training.", min=1)] = 600,
     as_json: Json = False,
 ) -> None:
@@ -350,6 +464,11 @@ def demo(
     hf-curriculum demo
     """  # noqa: D301 - click looks for the character
     with answering(as_json):
+        from hf_curriculum._optional import require_extra
+
+        require_extra("matplotlib.pyplot", extra="plot", purpose="The demo's picture")
+        _require_report()
+
         import torch
 
         from hf_curriculum.cli.demo import run_demo

@@ -1,8 +1,10 @@
 """How the command line answers: text for people or one JSON object for scripts, errors in a line, exit codes."""
 
 import json
+import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +25,51 @@ def answering(as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         _fail("Interrupted. What is finished is kept: the same command goes on after it.", INTERRUPTED, as_json)
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        _fail(str(error), BAD_INPUT, as_json)
+        _fail(in_own_words(str(error)), BAD_INPUT, as_json)
     except (OSError, RuntimeError) as error:
-        _fail(str(error), FAILED, as_json)
+        _fail(in_own_words(_sentence(error)), FAILED, as_json)
+
+
+def listen() -> Callable[[], None]:
+    """Show what the library logs: warnings, and where somebody waits at a terminal also what it is at.
+
+    Returns:
+        What ends it.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_InOwnWords())
+    logger = logging.getLogger("hf_curriculum")  # other libraries have handlers of their own
+    logger.addHandler(handler)
+    level = logger.level
+    if sys.stderr.isatty():
+        logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    return end
+
+
+def option(name: str) -> str:
+    """The option of the command line that sets an argument of the library.
+
+    Example:
+        >>> option("input_column")
+        '--column'
+    """
+    return _OPTIONS.get(name, "--" + name.replace("_", "-"))
+
+
+def in_own_words(message: str) -> str:
+    """A message of the library with the names of the command line.
+
+    Example:
+        >>> in_own_words("n_clusters must be at least 1, got 0; on_error='null' leaves out rows.")
+        '--clusters must be at least 1, got 0; --on-error null leaves out rows.'
+    """
+    message = message.replace("add_difficulty(dataset, model_id)", "hf-curriculum score DATA --model MODEL")
+    return _ARGUMENT.sub(lambda it: " ".join(filter(None, (option(it[1] or it[2]), it[3] or it[4]))), message)
 
 
 def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
@@ -37,6 +81,38 @@ def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
         as_json: Print ``result``, else ``text``.
     """
     typer.echo(json.dumps(result) if as_json else text)
+
+
+_OPTIONS = {"input_column": "--column", "n_clusters": "--clusters", "model_id": "--model"}
+# Words that sentences have, too.
+_WORDS = ("normalize", "pooling", "layer", "measure", "duplicates", "repeats", "revision", "seed", "scorer")
+_NAMES = (
+    *_OPTIONS,
+    "batch_size",
+    "cache_dir",
+    "label_column",
+    "long_inputs",
+    "num_workers",
+    "on_error",
+    "trust_remote_code",
+)
+# What stands in quotes is the user's.
+_ARGUMENT = re.compile(
+    rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==))(?:=(?:['"]([^'"]*)['"]|(\d+)|True))?"""
+)
+
+
+class _InOwnWords(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = in_own_words(record.getMessage())
+        return message if record.levelno <= logging.INFO else f"{record.levelname.capitalize()}: {message}"
+
+
+def _sentence(error: Exception) -> str:
+    """An error of the system without its number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror}."
 
 
 def _fail(message: str, code: int, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The main job on data that needs no download: score scikit-learn's digits, then train a tiny MAE on them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,21 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 from sklearn.datasets import load_digits
-from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining, set_seed
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    TrainingArguments,
+    ViTMAEConfig,
+    ViTMAEForPreTraining,
+    set_seed,
+)
 
 from hf_curriculum._optional import require_extra
 from hf_curriculum.scoring import add_difficulty
 from hf_curriculum.training import CurriculumTrainer
 from hf_curriculum.viewing import draw_extremes, plot_difficulty, plot_schedule, report
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 64  # rows of a step
 MAX_STEPS = 600  # 21 passes over the digits
@@ -56,7 +66,6 @@ def run_demo(output: Path, max_steps: int = MAX_STEPS) -> DemoResult:
     Returns:
         Table and paths.
     """
-    require_extra("matplotlib.pyplot", extra="plot", purpose="The demo's picture")
     output.mkdir(parents=True, exist_ok=True)
     scored = add_difficulty(digits_dataset(), "builtin/hog")
     scored.save_to_disk(output / "scored")
@@ -108,6 +117,9 @@ def train(scored: Dataset, output: Path, max_steps: int) -> CurriculumTrainer:
         seed=0,
     )
     trainer = CurriculumTrainer(model=model, args=args, train_dataset=scored, data_collator=_collate)
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)  # the table comes once, when it is whole
+    logger.info("Training a tiny masked autoencoder for %d steps.", max_steps)
     trainer.train()
     return trainer
 

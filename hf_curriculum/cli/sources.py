@@ -1,6 +1,9 @@
 """From what a user types on the command line to a dataset."""
 
 import os
+from collections.abc import Sequence
+from difflib import get_close_matches
+from glob import glob
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,18 +11,31 @@ import pyarrow as pa
 from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 
-from hf_curriculum.data import DIFFICULTY, provenance, require_name
+from hf_curriculum.data import DIFFICULTY, EMBEDDING, provenance, require_name, splits_of
 
-_BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv", ".arrow": "arrow"}
+_BUILDERS = {
+    ".arrow": "arrow",
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".tsv": "csv",
+    ".txt": "text",
+}
+_PACKED = (".gz", ".bz2", ".xz", ".zst")  # of texts
+_SPLITS = {"train", "test", "validation"}
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
 
 
-def load(name: str, split: str | None, config: str | None = None) -> Dataset | DatasetDict:
-    """Load a file, a directory or a Hub dataset.
+def load(names: str | Sequence[str], split: str | None, config: str | None = None) -> Dataset | DatasetDict:
+    """Load files, a directory or a Hub dataset.
 
     Args:
-        name: A Parquet, JSON, JSON lines, CSV or Arrow file; a directory of these, of images or of audio, or one that
-            ``save_to_disk`` wrote; or the id of a Hub dataset.
+        names: Parquet, JSON, JSON lines, CSV, TSV, text (a line a row) or Arrow files of one type, also packed by
+            gzip, or patterns of such; they are one split, unless they are named ``train``, ``test`` or
+            ``validation``. Or one directory of these, of images or of audio, or that ``save_to_disk`` wrote; or the id
+            of a Hub dataset.
         split: Name of the split; ``None`` for all that there are, or the only one.
         config: Configuration (subset) of a Hub dataset. Default the only one.
 
@@ -30,9 +46,16 @@ def load(name: str, split: str | None, config: str | None = None) -> Dataset | D
     Raises:
         ValueError: If the file type is unknown, a file is damaged, or the split or the dataset does not exist.
     """
-    require_name(name, "The name of the dataset")
-    if os.path.isfile(name):  # unlike Path, it bears any name
-        return _load_file(Path(name), split)
+    names = [names] if isinstance(names, str) else names
+    for name in names:
+        require_name(name, "The name of the dataset")
+    names = [path for name in names for path in _matching(name)]
+    if all(os.path.isfile(name) for name in names):  # unlike Path, it bears any name
+        return _load_files([Path(name) for name in names], split)
+    if len(names) > 1:
+        lacking = next(name for name in names if not os.path.isfile(name))
+        raise ValueError(f"{lacking!r} is no file; several sources must be files of one type.{_meant(lacking)}")
+    [name] = names
     if any(os.path.isfile(os.path.join(name, known)) for known in ("dataset_dict.json", "state.json")):
         return _pick(load_from_disk(name), split)
     try:
@@ -40,19 +63,58 @@ def load(name: str, split: str | None, config: str | None = None) -> Dataset | D
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, ImportError):  # of torchcodec, to read no more than names
             return _load_sounds(name, split, config)
-        raise ValueError(f"{name!r} cannot be read: {error.__cause__ or error}") from error
+        raise _unreadable(repr(name), error) from error
     except (FileNotFoundError, ConnectionError) as error:
+        hint = _meant(name)
         raise ValueError(
-            f"{name!r} is neither a file nor a directory here, nor a dataset of the Hub that can be loaded: {error}"
+            f"{name!r} is neither a file nor a directory here, nor a dataset of the Hub that can be loaded"
+            + (f".{hint}" if hint else f": {error}")
         ) from error
 
 
-def require_output(output: Path, source: str, overwrite: bool = False) -> None:
-    """Raise unless a dataset made from ``source`` can be saved to ``output``; before hours of work, not after them.
+def require_embeddings(rows: Dataset | DatasetDict) -> None:
+    """Raise unless there are embeddings to score.
+
+    Args:
+        rows: What was loaded.
+
+    Raises:
+        ValueError: If a split has none.
+    """
+    for split in splits_of(rows).values():
+        if EMBEDDING not in split.column_names:
+            raise ValueError(
+                f"The dataset has no column {EMBEDDING!r} (columns: {', '.join(split.column_names)}). Name an encoder "
+                "with --model: a Hub id or directory, or builtin/hog (images), builtin/logmel (sounds), builtin/tfidf "
+                "(texts)."
+            )
+
+
+def require_page(output: Path, overwrite: bool) -> None:
+    """Raise unless a report can be written to ``output``.
+
+    Args:
+        output: A file that is missing, or is a report.
+        overwrite: Whether any other file may be replaced.
+
+    Raises:
+        ValueError: If it is a directory, or another file.
+    """
+    require_name(str(output), "--output")
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a directory; name a file, such as {output / 'report.html'}.")
+    if output.is_file() and not overwrite:
+        with output.open("rb") as file:
+            if b'content="hf-curriculum"' not in file.read(1_000):
+                raise ValueError(f"--output {output} is no report of ours. Name another file, or pass --overwrite.")
+
+
+def require_output(output: Path, sources: str | Sequence[str], overwrite: bool = False) -> None:
+    """Raise unless a dataset made from ``sources`` can be saved to ``output``; before hours of work, not after them.
 
     Args:
         output: A directory that is missing or empty, or holds nothing but a scored dataset.
-        source: What is read.
+        sources: What is read.
         overwrite: Whether such a dataset may be replaced. Default ``False``.
 
     Raises:
@@ -66,7 +128,11 @@ def require_output(output: Path, source: str, overwrite: bool = False) -> None:
         raise ValueError(f"--output cannot be a directory: {error}.") from error
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; name a directory.")
-    if output.exists() and os.path.exists(source) and Path(source).resolve().is_relative_to(output.resolve()):
+    if file := next((parent for parent in output.parents if parent.is_file()), None):
+        raise ValueError(f"--output {output} cannot be a directory: {file} is a file.")
+    sources = [sources] if isinstance(sources, str) else sources
+    paths = [Path(source).resolve() for source in sources if os.path.exists(source)]
+    if output.exists() and any(path.is_relative_to(output.resolve()) for path in paths):
         raise ValueError(f"--output {output} is the dataset that is read; name another directory.")
     if not output.exists() or not any(output.iterdir()):
         return
@@ -129,13 +195,52 @@ def _from_stream(stream: IterableDataset) -> Dataset:
     return Dataset.from_list(rows, features=Features(named), split=stream.split).cast(stream.features)
 
 
-def _load_file(path: Path, split: str | None) -> Dataset | DatasetDict:
-    if path.suffix.lower() not in _BUILDERS:
+def _matching(name: str) -> list[str]:
+    """The files of a pattern; a name that is none is itself."""
+    if os.path.exists(name) or not any(sign in name for sign in "*?["):
+        return [name]
+    if not (found := sorted(glob(name, recursive=True))):
+        raise ValueError(f"No file is named like {name!r}.{_meant(name)}")
+    return found
+
+
+def _meant(name: str) -> str:
+    """A hint at the file whose name is close; empty if there is none."""
+    folder = os.path.dirname(name)
+    known = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    close = get_close_matches(os.path.basename(name), known, n=1)
+    return f" Did you mean {os.path.join(folder, close[0])!r}?" if close else ""
+
+
+def _kind(path: Path) -> str:
+    """The suffix that tells how to read a file."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _PACKED else (suffixes or [""])[-1]
+    if kind not in _BUILDERS:
         raise ValueError(f"Cannot read {path.name!r}: expected a file of type {sorted(_BUILDERS)}, or a directory.")
-    try:  # a lone file has one split, which its builder calls train
-        return _pick(load_dataset(_BUILDERS[path.suffix.lower()], data_files=str(path)), split)
+    return kind
+
+
+def _load_files(paths: list[Path], split: str | None) -> Dataset | DatasetDict:
+    if len(kinds := sorted({_kind(path) for path in paths})) > 1:
+        raise ValueError(f"Files of several types: {', '.join(kinds)}. Name files of one type.")
+    options = {"sep": "\t"} if kinds == [".tsv"] else {}
+    stems = {path.name.partition(".")[0]: str(path) for path in paths}
+    named = len(paths) > 1 and len(stems) == len(paths) and stems.keys() <= _SPLITS
+    files: dict[str, str] | list[str] = stems if named else [str(path) for path in paths]
+    try:  # files without names of splits are one, which their builder calls train
+        return _pick(load_dataset(_BUILDERS[kinds[0]], data_files=files, **options), split)
     except (DatasetGenerationError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path} cannot be read: {error.__cause__ or error}") from error
+        which = str(paths[0]) if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
+        raise _unreadable(which, error) from error
+
+
+def _unreadable(what: str, error: Exception) -> Exception:
+    """What is to be said of an error of ``load_dataset``: the input's fault, unless the disk is full or closed."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno:
+        return cause
+    return ValueError(f"{what} cannot be read: {cause or error}")
 
 
 def _pick(loaded: Dataset | DatasetDict, split: str | None) -> Dataset | DatasetDict:

@@ -135,7 +135,9 @@ def add_difficulty(
         check_encoder(scorer.trained_on_, encoder)
         scores = {}
     else:
-        scores = {reference: scorer.fit_score(rows[reference].points, rows[reference].labels, encoder)}
+        points = rows[reference].points
+        logger.info("Clustering %d rows.", len(points))
+        scores = {reference: scorer.fit_score(points, rows[reference].labels, encoder)}
     scores |= {name: scorer.score(of.points, of.labels) for name, of in rows.items() if name not in scores}
     record = scorer.record(encoder, label_column) | {
         "duplicates": duplicates,

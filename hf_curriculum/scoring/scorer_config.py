@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_curriculum._optional import install_line
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 
 CONFIG = "config.json"
@@ -137,7 +138,7 @@ def _check_version(path: Path, version: object) -> None:
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has format_version {version}; this version of hf-curriculum reads up to {FORMAT_VERSION}. "
-            "Upgrade it: pip install -U hf-curriculum."
+            f"Upgrade it: {install_line().replace('install', 'install -U')}."
         )
 
 

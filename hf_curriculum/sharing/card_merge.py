@@ -11,7 +11,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Image, Value, Video
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
-from hf_curriculum.data import CLUSTER, DIFFICULTY, DISTANCE
+from hf_curriculum.data import SCORES, SUGGESTED_LABEL
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def merge_card(
     config_name: str = "default",
     tasks: Sequence[str] = (),
     guessed: Sequence[str] = (),
+    title: str | None = None,
+    source: str | None = None,
 ) -> str:
     """A card with our section and metadata in it, and all else as it is.
 
@@ -45,6 +47,8 @@ def merge_card(
         config_name: Configuration that they are of. Default ``"default"``.
         tasks: Added to ``task_categories``.
         guessed: Are the ``task_categories`` where there are none.
+        title: Heading of a card that has no text yet; from then on it is the owner's.
+        source: Hub id of the dataset that was scored, added to ``source_datasets``.
 
     Returns:
         The new card. Tags and tasks that are there stay, and so does ``size_categories``, unless it is what an earlier
@@ -61,6 +65,10 @@ def merge_card(
         card.data["size_categories"] = [size]
     if wanted := _union(card.data.get("task_categories") or guessed, tasks):
         card.data["task_categories"] = wanted
+    if source is not None:
+        card.data["source_datasets"] = _union(card.data.get("source_datasets"), [source])
+    if title is not None and not card.text.strip():
+        card.text = f"\n# {title}\n"
     section = section.removesuffix(END) + f"<!-- size_categories: {size} -->\n{END}"
     newline = "\r\n" if "\r\n" in card.text else "\n"
     card.text = _replace_section(card.text, section.replace("\n", newline), newline)
@@ -91,7 +99,7 @@ def guess_tasks(dataset: Dataset) -> list[str]:
         >>> guess_tasks(Dataset.from_dict({"text": ["a"], "label": [0]}))
         []
     """
-    features = [feature for name, feature in dataset.features.items() if name not in (CLUSTER, DISTANCE, DIFFICULTY)]
+    features = [feature for name, feature in dataset.features.items() if name not in (*SCORES, SUGGESTED_LABEL)]
     inputs = [task for task in map(_input_task, features) if task]
     classes = [feature for feature in features if isinstance(feature, ClassLabel)]
     return inputs if len(inputs) == len(classes) == 1 else []

@@ -1,9 +1,6 @@
 """Our section of the card of a scored dataset."""
 
-import html
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,14 +8,15 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
 
+from hf_curriculum._optional import HOME, install_line
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
-from hf_curriculum.scoring import difficulty_text, space_text
+from hf_curriculum.sharing.card_examples import first_draws, label_mix, text_column, text_draws, text_examples
 from hf_curriculum.sharing.card_merge import BEGIN, END
-from hf_curriculum.viewing import summarize
+from hf_curriculum.sharing.markdown import hub_link, inline, literal, table
+from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read
-_MOST_CHARACTERS = 200  # of a name that is quoted: it must not fill the card
 _WIDTH = 100  # of a line of code, which the Hub shows without scrolling
 _OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
@@ -26,6 +24,7 @@ _HEADING = """\
 ## Difficulty for curriculum learning
 
 Each row has a `difficulty`, {measured}. A curriculum draws easy rows first and opens up to the whole dataset.
+It was scored by [hf-curriculum]({home}).
 """
 _MEASURED = {
     "distance": "low for the prototypes of the dataset and high for what is unlike them: its distance\n"
@@ -33,8 +32,28 @@ _MEASURED = {
     "margin": "low where it is like its own class alone and high where another class is as near:\n"
     "such labels may be wrong, and `suggested_label` is the class that fits best",
 }
+_PICTURES = {
+    "schedule": (
+        "A curve that rises from an effective fraction of 0.3 to 0.63",
+        "The share of the dataset that is drawn, over the training.",
+    ),
+    "difficulty": (
+        "Histograms of the difficulties of all rows, and of the first draws",
+        "The difficulties, and what the first step draws of them.",
+    ),
+    "extremes": (
+        "Examples of the five largest clusters, the easiest on the left, the hardest on the right",
+        "Prototypes of the largest clusters (left) and their hardest rows (right), with their difficulties.",
+    ),
+    "first": ("Rows of low difficulty", "Rows that are drawn first, with their difficulties."),
+}
+"""Of each picture its alternative text and its caption."""
 _TRAIN = """\
 ### Train on it
+
+```bash
+{install}
+```
 
 ```python
 from datasets import load_dataset
@@ -58,6 +77,7 @@ def card_section(
     config_name: str = "default",
     revision: str | None = None,
     pictures: Iterable[str] = (),
+    source: str | None = None,
 ) -> str:
     """What the card says about the scores, Markdown between two markers.
 
@@ -66,7 +86,8 @@ def card_section(
         repo_id: Repository that the card is in, such as ``"me/scored"``.
         config_name: Its configuration with these splits. Default ``"default"``.
         revision: Branch that has them; default the main one.
-        pictures: Their paths in the repository.
+        pictures: Their paths in the repository: files ``schedule``, ``difficulty``, ``extremes`` and ``first``.
+        source: Hub id of the dataset that was scored.
 
     Returns:
         The section, which ends with its marker. No name that it quotes can end it, or the table that it is in.
@@ -78,75 +99,57 @@ def card_section(
     record = provenance(splits[shown], DIFFICULTY)
     where = [repo_id] if config_name == "default" else [repo_id, config_name]
     options = {"split": shown} if revision is None else {"split": shown, "revision": revision}
-    load = _call_text("load_dataset", [_literal(name) for name in where], _literals(options))
+    load = _call_text("load_dataset", [literal(name) for name in where], _literals(options))
+    measured = _MEASURED["margin" if record.get("measure") == "margin" else "distance"]
+    shows = {PurePosixPath(path).stem: _picture(path) for path in pictures}
     parts = [
-        _HEADING.format(measured=_MEASURED["margin" if record.get("measure") == "margin" else "distance"]),
-        "### How it was scored\n\n" + _table(["", ""], _facts(record, splits)),
+        _HEADING.format(measured=measured, home=HOME),
+        "### How it was scored\n\n" + table(["", ""], _facts(record, splits, source)),
         f"```python\n{_call(record)}\n```\n" if record else "",
-        *(f"![{PurePosixPath(path).stem}]({path})\n" for path in pictures),
-        f"### Clusters of the split {_inline(shown)}\n\n" + _clusters(splits[shown], record.get("label_column")),
-        _TRAIN.format(load=load),
+        shows.pop("difficulty", ""),
+        f"### Clusters of the split {inline(shown)}\n\n" + _clusters(splits[shown], record),
+        shows.pop("extremes", ""),
+        _texts(splits[shown], text_examples),
+        "### What is drawn first\n\n" + first_draws(splits[shown])[0],
+        _texts(splits[shown], _drawn_texts),
+        *shows.values(),
+        _TRAIN.format(load=load, install=install_line()),
         _CITATION,
     ]
     return "\n".join([BEGIN + "\n", *filter(None, parts), END])
 
 
-def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset]) -> list[list[str]]:
-    """Rows of the table: what was scored and how; what is not known is left out."""
+def _picture(path: str) -> str:
+    """A picture with its caption."""
+    name = PurePosixPath(path).stem
+    alternative, caption = _PICTURES[name]
+    return f"![{alternative}]({path})\n\n*{caption}*\n"
+
+
+def _texts(dataset: Dataset, show: Callable[[Dataset, str], str]) -> str:
+    column = text_column(dataset)
+    return "" if column is None else show(dataset, column)
+
+
+def _drawn_texts(dataset: Dataset, column: str) -> str:
+    return text_draws(dataset, first_draws(dataset)[1], column)
+
+
+def _facts(record: Mapping[str, Any], splits: Mapping[str, Dataset], source: str | None) -> list[list[str]]:
+    """Rows of the table: what was scored and how."""
     encoder = part(record, "embedding")
-    index, outliers, repeats = record.get("davies_bouldin"), record.get("outliers"), record.get("repeats", 1)
-    facts = {
-        "Rows": ", ".join(f"{len(split):,} ({name})" for name, split in splits.items()),
-        "Encoder": _encoder_name(encoder),
-        "Its revision": encoder.get("revision"),
-        "Input column": encoder.get("input_column"),
-        "Pooling": encoder.get("pooling"),
-        "Layer": encoder.get("layer"),
-        "Prototypes": record.get("n_clusters"),
-        "Number of clusters": _choice(record),
-        "Davies-Bouldin index": None if index is None else f"{float(index):.4g}",
-        "Rows of clusters too small for a prototype": f"{outliers:,}" if outliers else None,
-        "Clustered inside each class of": record.get("label_column"),
-        "Embeddings before clustering": space_text(record),
-        "Clusterer": record.get("clusterer"),
-        "Measure": record.get("measure"),
-        "Difficulty": difficulty_text(record),
-        "Labels that look wrong, an estimate": _counted(record.get("doubtful_labels")),
-        "Rows with the embedding of an earlier row": _copies_text(record),
-        "Mean of clusterings": repeats if repeats > 1 else None,
-        "Seed": record.get("seed"),
-        "hf-curriculum": record.get("version"),
-    }
-    return [[name, _inline(value)] for name, value in facts.items() if value not in (None, "")]
+    rows = {"Rows": inline(", ".join(f"{len(split):,} ({name})" for name, split in splits.items()))}
+    facts = {name: inline(value) for name, value in scoring_facts(record).items()}
+    if source is not None:
+        rows = {"Dataset": hub_link(source, "datasets/"), **rows}
+    if _is_of_hub(encoder):
+        facts["Encoder"] = hub_link(str(encoder["model_id"]))
+    return [[name, value] for name, value in (rows | facts).items()]
 
 
-def _counted(number: int | None) -> str | None:
-    return None if number is None else f"{number:,}"
-
-
-def _copies_text(record: Mapping[str, Any]) -> str | None:
-    copies = _counted(record.get("copies") or None)
-    return f"{copies}, without a difficulty" if copies and record.get("duplicates") == "first" else copies
-
-
-def _encoder_name(encoder: Mapping[str, Any]) -> str | None:
-    """Its id; of a local one the name of its folder and the hash by which its owner knows it."""
-    name = encoder.get("model_id")
-    return f"{name}, a local folder, weights {encoder.get('weights')}" if encoder.get("local") else name
-
-
-def _choice(record: Mapping[str, Any]) -> str | None:
-    """How K was chosen."""
-    asked, candidates = part(record, "options"), sorted(map(int, part(record, "davies_bouldin_curve")))
-    if record.get("clusterer"):
-        return None
-    if asked.get("n_clusters"):
-        return f"{asked['n_clusters']}, given"
-    if isinstance(chosen_by := record.get("chosen_by"), str):
-        return chosen_by
-    if candidates:
-        return f"lowest Davies-Bouldin index of {len(candidates)} candidates, {candidates[0]} to {candidates[-1]}"
-    return "lowest Davies-Bouldin index in each class" if record.get("label_column") else None
+def _is_of_hub(encoder: Mapping[str, Any]) -> bool:
+    """Whether the record is that of a model of the Hub."""
+    return "pooling" in encoder and not encoder.get("local") and encoder.get("model_id") is not None
 
 
 def _call(record: Mapping[str, Any]) -> str:
@@ -161,8 +164,8 @@ def _call(record: Mapping[str, Any]) -> str:
         settings["cluster_range"] = tuple(settings["cluster_range"])
     scorer = _differing(settings, _OPTIONS | _SCORER_ONLY)
     is_local = bool(encoder.get("local"))
-    comments = {"model": _encoder_name(encoder)} if model and (is_local or not has_name) else {}
-    named = _literal(f"path/to/{model}" if is_local else model) if has_name else "model"
+    comments = {"model": encoder_name(encoder)} if model and (is_local or not has_name) else {}
+    named = literal(f"path/to/{model}" if is_local else model) if has_name else "model"
     arguments = ["dataset", *([named] if model else [])]
     options = _literals(_encoder_options(encoder)) | _literals(
         _differing(settings, {"label_column": None, "duplicates": "keep"})
@@ -178,7 +181,7 @@ def _call(record: Mapping[str, Any]) -> str:
         options = _literals(scorer) | options
     lines.append("scored = " + _call_text("add_difficulty", arguments, options))
     names = "DifficultyScorer, add_difficulty" if "scorer" in options else "add_difficulty"
-    notes = [f"# {name}: {_literal(value)}" for name, value in comments.items()]
+    notes = [f"# {name}: {literal(value)}" for name, value in comments.items()]
     return "\n".join([f"from hf_curriculum import {names}", "", *notes, *lines])
 
 
@@ -194,7 +197,7 @@ def _differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def _literals(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _literal(value) for name, value in settings.items()}
+    return {name: literal(value) for name, value in settings.items()}
 
 
 def _call_text(function: str, positional: Sequence[str], options: Mapping[str, str]) -> str:
@@ -204,7 +207,7 @@ def _call_text(function: str, positional: Sequence[str], options: Mapping[str, s
     return line if len(line) <= _WIDTH else f"{function}(\n    " + ",\n    ".join(arguments) + ",\n)"
 
 
-def _clusters(dataset: Dataset, label_column: str | None) -> str:
+def _clusters(dataset: Dataset, record: Mapping[str, Any]) -> str:
     """A table of the largest clusters."""
     distance, summaries = read_difficulty(dataset, DISTANCE), summarize(dataset)
     largest = summaries[:_MOST_CLUSTERS]
@@ -214,34 +217,21 @@ def _clusters(dataset: Dataset, label_column: str | None) -> str:
         "rows": [f"{summary.ranked.size:,}" for summary in largest],
         "mean difficulty": [f"{summary.mean_difficulty:.3f}" for summary in largest],
         "mean distance": [f"{distance[summary.ranked].mean(dtype=np.float64):.4g}" for summary in largest],
-        "row of its prototype": prototypes,
+        "row of its prototype": map(str, prototypes),
     }
+    label_column = record.get("label_column")
     if label_column in dataset.column_names:
-        columns["class"] = _class_names(dataset, str(label_column), prototypes)
-    table = _table(list(columns), [[_inline(value) for value in line] for line in zip(*columns.values(), strict=True)])
+        columns["class"] = map(inline, _class_names(dataset, str(label_column), prototypes))
+    if mix := label_mix(dataset, record, [one.cluster for one in largest if one.cluster is not None]):
+        columns["labels"] = mix
+    rows = [list(map(str, line)) for line in zip(*columns.values(), strict=True)]
     more = len(summaries) - len(largest)
-    return table + (f"\nThe {len(largest)} largest clusters; there are {more:,} more.\n" if more else "")
+    return table(list(columns), rows) + (
+        f"\nThe {len(largest)} largest clusters; there are {more:,} more.\n" if more else ""
+    )
 
 
 def _class_names(dataset: Dataset, column: str, rows: NDArray[np.integer[Any]]) -> list[str]:
     labels, feature = read_labels(dataset, column)[rows].tolist(), dataset.features[column]
     has_names = isinstance(feature, ClassLabel)
     return [feature.int2str(label) if has_names and label >= 0 else str(label) for label in labels]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _inline(value: object) -> str:
-    """A name as Markdown text on one line in which nothing has a meaning: no table, code, link, HTML or marker."""
-    text = textwrap.shorten(str(value), _MOST_CHARACTERS, placeholder=" ...") or str(value)[:_MOST_CHARACTERS]
-    text = re.sub(r"([\\`*_{}\[\]|~$!#@:])", r"\\\1", "".join(filter(str.isprintable, text)))
-    return html.escape(text, quote=False)
-
-
-def _literal(value: object) -> str:
-    """A value as Python on one line that holds no HTML, and so none of our markers."""
-    text = repr(value).replace("<", "\\x3c")
-    return f'"{text[1:-1]}"' if isinstance(value, str) and text[0] == "'" and '"' not in text else text

@@ -21,15 +21,16 @@ from hf_curriculum.data import (
     require_name,
     splits_of,
 )
+from hf_curriculum.sharing.card_examples import first_draws, text_column
 from hf_curriculum.sharing.card_merge import guess_tasks, merge_card
 from hf_curriculum.sharing.card_section import card_section
 from hf_curriculum.sharing.hub_errors import explained, repeated
 from hf_curriculum.sharing.sorted_upload import sorted_upload
 from hf_curriculum.training import CurriculumConfig
-from hf_curriculum.viewing import draw_extremes, plot_difficulty, plot_schedule, shown_column
+from hf_curriculum.viewing import draw_extremes, draw_rows, plot_difficulty, plot_schedule, shown_column
 
 logger = logging.getLogger(__name__)
-_PICTURES = {name: f"curriculum/{name}.png" for name in ("schedule", "difficulty", "extremes")}
+_PICTURES = {name: f"curriculum/{name}.png" for name in ("schedule", "difficulty", "extremes", "first")}
 _README = "README.md"
 
 
@@ -43,6 +44,7 @@ def push_scored(
     revision: str | None = None,
     create_pr: bool = False,
     task_categories: Sequence[str] = (),
+    source: str | None = None,
     sort: bool = False,
     **options: Any,
 ) -> str:
@@ -63,6 +65,8 @@ def push_scored(
         task_categories: Tasks of the Hub for the card's metadata. Default: ``"image-classification"``,
             ``"audio-classification"``, ``"video-classification"`` or ``"text-classification"`` for a dataset with one
             column of classes beside one input, if the card has no tasks yet.
+        source: Hub id of the dataset that was scored, such as ``"zh-plus/tiny-imagenet"``, for a link in the card and
+            its metadata. Default none.
         sort: Push files as :func:`save_sorted` writes them, of which a curriculum on a stream reads only what it
             draws; the order of the rows changes. Default ``False``.
         **options: Further ones of ``dataset.push_to_hub``, such as ``split``, ``commit_message`` or
@@ -73,8 +77,8 @@ def push_scored(
 
     Raises:
         TypeError: For a streaming or any other object, or an option that decides what files hold beside ``sort``.
-        ValueError: If ``repo_id`` is not the name of a repository, or a column of scores is missing or damaged.
-            Nothing is uploaded then.
+        ValueError: If ``repo_id`` or ``source`` is not the name of a repository, or a column of scores is missing or
+            damaged. Nothing is uploaded then.
         PermissionError: If there is no token, or the Hub does not accept it for this repository.
         FileNotFoundError: If the Hub does not find the repository, or does not show it with this token.
         ConnectionError: If the Hub cannot be reached, or fails. A message that says that the data is pushed and
@@ -82,6 +86,9 @@ def push_scored(
     """
     require_name(repo_id, "repo_id")
     validate_repo_id(repo_id)
+    if source is not None:
+        require_name(source, "source")
+        validate_repo_id(source)
     if sort and (given := options.keys() & {"max_shard_size", "num_shards", "embed_external_files"}):
         raise TypeError(f"sort=True decides what is in a file: leave {sorted(given)} out.")
     splits = splits_of(dataset)
@@ -96,7 +103,7 @@ def push_scored(
     # All that can fail here comes before the first upload.
     pictures = _pictures(shown)
     stays = revision if revision and not revision.startswith("refs/") else None  # a pull request is merged one day
-    section = card_section(splits, repo_id, config_name=config_name, revision=stays, pictures=pictures)
+    section = card_section(splits, repo_id, config_name=config_name, revision=stays, pictures=pictures, source=source)
 
     pushed_as, more = sorted_upload(dataset) if sort else (dataset, {})
     push = partial(
@@ -117,6 +124,8 @@ def push_scored(
         config_name=config_name,
         tasks=task_categories,
         guessed=guess_tasks(shown),
+        title=repo_id.partition("/")[2],
+        source=source,
     )
     again = "Call push_scored again: what is uploaded already is not sent twice."
     with explained(f"The data was not pushed to {repo_id!r}", token, again):
@@ -183,9 +192,11 @@ def _pictures(dataset: Dataset) -> dict[str, bytes]:
     axes = plot_schedule(curriculum, 100, figures["schedule"].subplots())
     axes.set_xlabel("share of the training, %")
     plot_difficulty(dataset, config=curriculum, ax=figures["difficulty"].subplots())
-    if shown_column(dataset, None) is not None:
+    if shown_column(dataset, None) is not None and text_column(dataset) is None:
         figures["extremes"] = new_figure(figsize=(11, 5), layout="constrained")
         draw_extremes(figures["extremes"], dataset)
+        figures["first"] = new_figure(figsize=(11, 2.2), layout="constrained")
+        draw_rows(figures["first"], dataset, first_draws(dataset)[1])
     return {_PICTURES[name]: _png(figure) for name, figure in figures.items()}
 
 

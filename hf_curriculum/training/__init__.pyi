@@ -13,6 +13,7 @@ from .schedule import row_weights as row_weights
 from .schedule import solve_temperature as solve_temperature
 from .stream import curriculum_stream as curriculum_stream
 from .temperature import TemperatureSolver as TemperatureSolver
+from .temperature import log_miss as log_miss
 from .trainer import CurriculumMixin as CurriculumMixin
 from .trainer import CurriculumSeq2SeqTrainer as CurriculumSeq2SeqTrainer
 from .trainer import CurriculumTrainer as CurriculumTrainer

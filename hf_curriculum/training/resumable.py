@@ -16,6 +16,7 @@ from hf_curriculum.training.groups import GroupSampler
 from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.resume import STATE_KEY, Beginning, sampler_settings, stream_settings, write_curriculum
 from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.trackers import tell_trackers
 from hf_curriculum.training.trainer_sampler import TrainerSampler
 from hf_curriculum.training.weights import load_weights
 
@@ -49,6 +50,8 @@ class Resumable(_Base):
     """From which the training goes on."""
     _beginning: Beginning | None
     """While a training runs."""
+    _told: bool
+    """Whether trackers know the settings of the training that runs."""
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as ``Trainer`` does; ``resume_from_checkpoint=True`` takes the newest checkpoint that is whole.
@@ -78,6 +81,7 @@ class Resumable(_Base):
         self._beginning = Beginning.read(resume_from_checkpoint)
         self.curriculum_sampler = self._stream = self._learning = None
         self._checkpoint = resume_from_checkpoint
+        self._told = False
         # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
         # starts at its state.
         skip = self.args.ignore_data_skip
@@ -180,6 +184,7 @@ class Resumable(_Base):
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
         # Called after each step, and at the end of an epoch.
+        self._tell()
         if self._stream is not None:  # Trainer counts from the step at which the run was resumed
             self.state.epoch = self.state.global_step / self.state.max_steps
         if self._learning is not None:
@@ -187,6 +192,13 @@ class Resumable(_Base):
         super()._maybe_log_save_evaluate(*args, **kwargs)
         if self._stream is not None and self.control.should_epoch_stop:
             self._stream.begin(self.state.global_step)
+
+    def _tell(self) -> None:
+        # Trackers set up their runs when a training begins, after the curriculum.
+        if not self._told and self.is_world_process_zero():
+            shown = {name: value for name, value in self._settings.items() if name != "difficulties"}  # a checksum
+            tell_trackers(shown, self.args.report_to, self.callback_handler.callbacks)
+        self._told = True
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         state = self._curriculum_state()  # every process has its part

@@ -1,7 +1,14 @@
+from .doubts import label_counts as label_counts
+from .doubts import read_classes as read_classes
+from .facts import encoder_name as encoder_name
+from .facts import scoring_facts as scoring_facts
 from .plots import draw_extremes as draw_extremes
+from .plots import draw_rows as draw_rows
 from .plots import plot_difficulty as plot_difficulty
 from .plots import plot_schedule as plot_schedule
 from .plots import show_extremes as show_extremes
+from .preview import expected_draws as expected_draws
 from .report_page import report as report
 from .summary import summarize as summarize
+from .thumbnails import read_row as read_row
 from .thumbnails import shown_column as shown_column

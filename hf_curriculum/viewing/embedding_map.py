@@ -1,5 +1,6 @@
 """A map of the embeddings in two dimensions."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from hf_curriculum.data import read_embeddings
 from hf_curriculum.scoring import Points, fit_space
+
+logger = logging.getLogger(__name__)
 
 _COMPONENTS = 50  # that t-SNE gets of the embeddings, as scikit-learn advises
 _PERPLEXITY = 30  # neighbours that count, the usual number
@@ -40,6 +43,7 @@ def map_of(
     blocks, has_embedding = read_embeddings(dataset, column)
     points = Points.of(blocks).sample(size, seed=0)
     space = fit_space(points, record.get("standardize", True), record.get("l2_normalize", True))
+    logger.info("Drawing the map of %d rows: t-SNE takes up to a minute.", len(points))
     vectors = points.inside(space).all().cpu().numpy()
     return np.flatnonzero(has_embedding)[points.rows], _flattened(vectors)
 

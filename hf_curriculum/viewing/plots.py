@@ -158,6 +158,24 @@ def draw_extremes(
     figure.suptitle("Prototypes of a cluster (left)  and its hardest rows (right)", fontsize=11)
 
 
+def draw_rows(figure: Any, dataset: Dataset, rows: Sequence[int], column: str = DIFFICULTY) -> None:
+    """Draw some rows side by side on a figure or subfigure that there is.
+
+    Args:
+        figure: A matplotlib figure or subfigure.
+        dataset: Has the rows, and a column to show.
+        rows: Their numbers, at least one.
+        column: Difficulty column.
+    """
+    shown = shown_column(dataset, None, column)
+    assert shown is not None
+    difficulty = read_difficulty(dataset, column)
+    for ax, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        ax.axis("off")
+        _draw_row(ax, read_row(dataset, row, shown))
+        ax.set_title(f"{difficulty[row]:.2f}", fontsize=7, pad=1)
+
+
 def _chosen(summaries: list[ClusterSummary], clusters: Sequence[int] | None) -> list[ClusterSummary]:
     if clusters is None:
         return summaries[:_LARGEST]

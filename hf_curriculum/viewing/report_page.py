@@ -26,19 +26,25 @@ from hf_curriculum.data import (
 )
 from hf_curriculum.files import appears_whole
 from hf_curriculum.training import CurriculumConfig, planned_curve
+from hf_curriculum.viewing.doubts import Labels, doubts, label_counts, read_classes, strangers
 from hf_curriculum.viewing.embedding_map import map_of
-from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.facts import scoring_facts
+from hf_curriculum.viewing.preview import expected_draws
 from hf_curriculum.viewing.summary import ClusterSummary, summarize
-from hf_curriculum.viewing.thumbnails import examples, shown_column
+from hf_curriculum.viewing.thumbnails import cut, examples, shown_column
 
 _BINS = 40  # of the histogram of difficulties
 _CURVE = 201  # steps on the curve of the schedule: half a per cent of the training apart
-_POSITIONS = 21  # of the slider over the training: 5 % apart
+_POSITIONS = 61  # of the slider over the training
 _DRAWN = 16  # rows that a position shows
 _MAPPED = 2_000  # embeddings in the map: t-SNE of many takes long
 _CLUSTERS = 100  # that can be looked into: their pictures make the file large
 _FIRST = {"easy_first": "the easiest rows", "hard_first": "the hardest rows", "random": "a random part of the rows"}
 _EXTREMES = 4  # rows at each end of a cluster
+_LISTED = 50  # rows in a list of what to look at
+_EXPORTED = 5_000  # doubtful labels whose numbers the page holds
+_MIX = 6  # labels of a cluster that are told apart
+_LETTERS = 60  # of the name of a label
 
 
 @suggesting
@@ -110,19 +116,25 @@ def _page(
     difficulty = np.ma.masked_array(read_difficulty(dataset, column))
     record = provenance(dataset, column)
     clusters = summarize(dataset, column)
+    mapped = _map(dataset, embedding_column, record) if embedding_column in dataset.column_names else None
     page: dict[str, Any] = {
         "column": column,
         "first": _FIRST[config.order],
         "rows": len(dataset),
         "unscored": int(np.ma.getmaskarray(difficulty).sum()),
         "record": _lines(record),
-        "schedule": _schedule(difficulty, config, total_steps),
+        "facts": scoring_facts(record),
+        "schedule": _schedule(difficulty, config, total_steps, mapped["rows"] if mapped else []),
         "sizes": [[summary.cluster, summary.ranked.size, summary.mean_difficulty] for summary in clusters],
         "clusters": [_extremes(summary) for summary in clusters[:_CLUSTERS]],
         "curve": _curve(record),
         "n_clusters": record.get("n_clusters"),
-        "map": _map(dataset, embedding_column, record) if embedding_column in dataset.column_names else None,
+        "map": mapped,
+        "hardest": _hardest(difficulty),
+        "labels": None,
     }
+    if labels := read_classes(dataset, record):
+        _add_labels(page, dataset, labels, record, difficulty, embedding_column)
     shown = shown_column(dataset, input_column, column)
     page["examples"] = _examples(dataset, shown, difficulty, page)
     return page
@@ -141,13 +153,22 @@ def _lines(record: dict[str, Any]) -> list[list[str]]:
     return [[name, str(value)] for name, value in flat.items() if name not in nested and value is not None]
 
 
-def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_steps: int) -> dict[str, Any]:
+def _schedule(
+    difficulty: NDArray[np.floating], config: CurriculumConfig, total_steps: int, mapped: list[int]
+) -> dict[str, Any]:
     scores = np.ma.compressed(difficulty).astype(np.float64)
     counts, edges = np.histogram(scores, _BINS)
     steps = np.unique(np.linspace(0, total_steps, _CURVE).round().astype(int))
+    warmup = config.resolve_warmup(total_steps)
+    buttons = {"Start": 0, "Half-way up": min(warmup // 2, total_steps), "Uniform": min(warmup, total_steps)}
+    stops = expected_draws(
+        difficulty, config, total_steps, edges, _POSITIONS, _DRAWN, also=list(buttons.values()), mapped=mapped
+    )
+    positions = [stop.step for stop in stops]
     return {
         "total_steps": total_steps,
-        "warmup_steps": config.resolve_warmup(total_steps),
+        "warmup_steps": warmup,
+        "buttons": {name: positions.index(step) for name, step in buttons.items()},
         "steps": steps.tolist(),
         "planned": planned_curve(steps, config, total_steps).tolist(),
         "edges": edges.tolist(),
@@ -160,11 +181,62 @@ def _schedule(difficulty: NDArray[np.floating], config: CurriculumConfig, total_
                 "mean": drawn.mean_difficulty,
                 "likeliest": drawn.likeliest,
                 "share": drawn.share.tolist(),
+                "half": drawn.half,
+                "most": drawn.most,
                 "rows": drawn.rows.tolist(),
+                "chance": np.rint(100 * drawn.chance).astype(int).tolist(),
             }
-            for drawn in preview(difficulty, config, total_steps, edges, _POSITIONS, _DRAWN)
+            for drawn in stops
         ],
     }
+
+
+def _add_labels(
+    page: dict[str, Any],
+    dataset: Dataset,
+    labels: Labels,
+    record: dict[str, Any],
+    difficulty: NDArray[np.floating],
+    embedding_column: str,
+) -> None:
+    """What the labels tell: those that look wrong, and those of each cluster."""
+    told: dict[str, Any] = {"column": labels.column, "names": [cut(name, _LETTERS) for name in labels.names]}
+    page["labels"] = told
+    if found := doubts(dataset, labels, embedding_column, record):
+        rows = found.rows[:_EXPORTED]
+        shown = {*labels.given[rows[:_LISTED]].tolist(), *found.suggested[:_LISTED].tolist()}
+        told |= {
+            "wrong": rows.tolist(),
+            "given": labels.given[rows].tolist(),
+            "suggested": found.suggested[:_EXPORTED].tolist(),
+            "n_wrong": found.rows.size,
+            "estimate": record.get("doubtful_labels"),
+            "prototypes": {code: row for code, row in found.prototypes.items() if code in shown},
+        }
+    if CLUSTER not in dataset.column_names:
+        return
+    numbers = np.unique([number for number, _, _ in page["sizes"]])
+    cluster = np.where(np.ma.getmaskarray(difficulty), -1, read_clusters(dataset))
+    cluster = np.where(cluster < 0, -1, np.searchsorted(numbers, cluster))  # positions: numbers may have gaps
+    if record.get("label_column") == labels.column:
+        return  # each cluster has one
+    counts = label_counts(labels, cluster)
+    for one in page["clusters"]:
+        own = counts[np.searchsorted(numbers, one["cluster"])]
+        one["mix"] = [[code, int(own[code])] for code in np.argsort(-own, kind="stable")[:_MIX].tolist() if own[code]]
+    odd = strangers(labels, cluster, difficulty)
+    listed = odd[:_LISTED]
+    told |= {
+        "n_strangers": odd.size,
+        "strangers": listed.tolist(),
+        "own": labels.given[listed].tolist(),
+        "usual": counts[cluster[listed]].argmax(1).tolist(),
+    }
+
+
+def _hardest(difficulty: NDArray[np.floating]) -> list[int]:
+    rows = np.flatnonzero(~np.ma.getmaskarray(difficulty))
+    return rows[np.argsort(-np.ma.compressed(difficulty), kind="stable")][:_LISTED].tolist()
 
 
 def _extremes(summary: ClusterSummary) -> dict[str, Any]:
@@ -191,7 +263,9 @@ def _examples(
     clusters = read_clusters(dataset) if CLUSTER in dataset.column_names else None
     drawn = [drawn["rows"] for drawn in page["schedule"]["drawn"]]
     extremes = [one[end] for one in page["clusters"] for end in ("easiest", "hardest")]
-    heard = set(chain(*drawn, *extremes))
+    labels = page["labels"] or {}
+    listed = [labels.get("wrong", [])[:_LISTED], labels.get("prototypes", {}).values(), labels.get("strangers", [])]
+    heard = set(chain(*drawn, *extremes, *listed, page["hardest"]))
     mapped = set(page["map"]["rows"]) if page["map"] else set()
     rows = sorted(heard | mapped)
     others = dataset.remove_columns(page["column"])

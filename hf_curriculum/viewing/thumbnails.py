@@ -29,6 +29,8 @@ RATE = 16_000
 """Sampling rate of sounds, Hz."""
 _SIDE = 112  # pixels, of the longer side of a picture
 _SECONDS = 3  # of a sound
+_PEAKS = 96  # of its waveform
+_FRAMES = 4  # of a video
 _CHARACTERS = 240  # of a text
 _FIELDS = 6  # other columns that are shown
 Content = Image.Image | NDArray[np.float32] | str
@@ -88,26 +90,28 @@ def examples(
         dataset: Has the rows.
         rows: Their numbers.
         column: Of media or text, see :func:`shown_column`; ``None`` shows plain columns alone.
-        silent: Those of the rows whose sound is left out.
+        silent: Those of the rows whose sound is left out; its waveform stays.
 
     Yields:
         ``fields``, name and value of up to six plain columns; ``name``, its first class, if it has one; and one of
-        ``image``, ``audio`` (data URIs) and ``text``, unless the row has nothing to show.
+        ``image`` (of a video four frames side by side), ``audio`` (data URIs) and ``text``, unless the row has nothing
+        to show. A sound also has ``seconds``, its whole length, and ``peaks``, those of its waveform in per cent.
     """
     fields = [name for name in _plain(dataset) if name != column][:_FIELDS]
     kept = dataset.with_format(None).select_columns([*fields, *([column] if column else [])])
     if column is not None:
         kept = undecoded(kept, column)
     shown = kept.select(rows) if kept.column_names else [{}] * len(rows)  # a dataset without columns has no rows
-    sound = column is not None and modality_of(dataset.features[column]) == "audio"
+    modality = None if column is None else modality_of(dataset.features[column])
+    frames = _FRAMES if modality == "video" else 1
     for number, row in zip(rows, shown, strict=True):
         example: dict[str, Any] = {
             "fields": [[cut(name, 40), cut(_named(dataset.features[name], row[name]))] for name in fields]
         }
         if fields and isinstance(dataset.features[fields[0]], ClassLabel):
             example["name"] = example["fields"][0][1]
-        if column is not None and not (sound and number in silent):
-            example |= _embedded(_read(row[column], dataset, column))
+        if column is not None:
+            example |= _embedded(_read(row[column], dataset, column, frames), frames, number not in silent)
         yield example
 
 
@@ -136,13 +140,13 @@ def _named(feature: Any, value: Any) -> str:
     return str(feature.int2str(value) if named else value)
 
 
-def _read(value: Any, dataset: Dataset, column: str) -> Content:
+def _read(value: Any, dataset: Dataset, column: str, frames: int = 1) -> Content:
     modality = modality_of(dataset.features[column])
     try:
         if modality == "image":
             return read_image(value)
         if modality == "video":
-            return read_video(value, 1)[0]
+            return _side_by_side(read_video(value, frames))
         if modality == "audio":
             return read_audio(value, RATE)
     except ModuleNotFoundError:
@@ -152,15 +156,38 @@ def _read(value: Any, dataset: Dataset, column: str) -> Content:
     return "" if value is None else str(value)
 
 
-def _embedded(content: Content) -> dict[str, str]:
+def _side_by_side(frames: list[Image.Image]) -> Image.Image:
+    if len(frames) == 1:
+        return frames[0]
+    for frame in frames:
+        frame.thumbnail((_SIDE, _SIDE))
+    strip = Image.new("RGB", (sum(frame.width for frame in frames), max(frame.height for frame in frames)))
+    left = 0
+    for frame in frames:
+        strip.paste(frame, (left, 0))
+        left += frame.width
+    return strip
+
+
+def _peaks(samples: NDArray[np.float32]) -> list[int]:
+    """The loudest sample of each part of a sound, in per cent of the loudest of all."""
+    loudest = [np.abs(part).max() for part in np.array_split(samples, min(_PEAKS, samples.size))]
+    return np.rint(100 * np.array(loudest) / max(max(loudest), 1e-9)).astype(int).tolist()
+
+
+def _embedded(content: Content, frames: int, audible: bool) -> dict[str, Any]:
     if isinstance(content, str):
         return {"text": cut(content)}
     buffer = io.BytesIO()
     if isinstance(content, np.ndarray):
+        heard = content[: _SECONDS * RATE]
+        seen = {"seconds": content.size / RATE, "peaks": _peaks(heard)}
+        if not audible:
+            return seen
         soundfile = require_extra("soundfile", extra="audio", purpose="Showing audio")
-        soundfile.write(buffer, content[: _SECONDS * RATE], RATE, format="MP3")
-        return {"audio": _uri("audio/mpeg", buffer)}
-    content.thumbnail((_SIDE, _SIDE))
+        soundfile.write(buffer, heard, RATE, format="MP3")
+        return {"audio": _uri("audio/mpeg", buffer), **seen}
+    content.thumbnail((frames * _SIDE, _SIDE))
     content.save(buffer, "WEBP", quality=75, lossless=max(content.size) <= _SIDE // 2)
     return {"image": _uri("image/webp", buffer)}
 

@@ -2,9 +2,12 @@
 
 import fcntl
 import json
+import logging
 import os
 import pty
 import re
+import resource
+import shlex
 import shutil
 import signal
 import struct
@@ -24,8 +27,9 @@ from hub_server import hub
 from launching import environment, launch
 from typer.testing import CliRunner
 
-from hf_curriculum import CurriculumConfig, __version__, add_difficulty, provenance
+from hf_curriculum import CurriculumConfig, DifficultyScorer, __version__, add_difficulty, provenance
 from hf_curriculum.cli import app
+from hf_curriculum.cli.console import in_own_words
 
 COMMAND = [str(Path(sys.executable).parent / "hf-curriculum")]
 
@@ -120,24 +124,37 @@ def test_an_error_is_one_line_of_a_process_too():
         (["a.jsonl", "--model", "builtin/tfidf", "--column", "txt"], "Did you mean 'text'"),
         (["a.jsonl", "--model", "builtin/tfidf", "--clusters", "500"], "500 clusters need at least as many rows"),
         (["a.jsonl", "--model", "builtin/tfidf", "--split", "test"], "no split 'test'"),
-        (["notes.txt", "--model", "builtin/tfidf"], "expected a file of type"),
-        (["a.jsonl"], "add_embeddings"),
-        (["a.jsonl", "--column", "text"], "Without model_id nothing is embedded: drop ['input_column']"),
+        (["notes.doc", "--model", "builtin/tfidf"], "expected a file of type"),
+        (["a.jsonl"], "no column 'embedding' (columns: text). Name an encoder with --model"),
+        (["a.jsonl", "--column", "text"], "Without --model nothing is embedded: drop --column."),
+        (["a.jsonl", "--model", "builtin/tfidf", "--clusters", "0"], "--clusters"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--scorer", "x", "--repeats", "2"], "--scorer brings its own"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--scorer", "x", "--measure", "margin"], "--scorer brings its own"),
+        (
+            ["a.jsonl", "--model", "builtin/tfidf", "--measure", "margin"],
+            "--measure margin compares the classes of rows: pass labels (--label-column label)",
+        ),
+        (["a.json", "--model", "builtin/tfidf"], "Did you mean 'a.jsonl'?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch, words, message):
     sentences.to_json(tmp_path / "a.jsonl")
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.doc").write_text("x")
     done = run("score", *words, "--output", "out")
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not re.search("n_clusters|model_id|input_column|add_embeddings|add_difficulty", done.stderr)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("output", "message"),
-    [("out", "--output out is a file; name a directory."), ("arrow", "--output arrow is the dataset that is read")],
+    [
+        ("out", "--output out is a file; name a directory."),
+        ("out/new", "--output out/new cannot be a directory: out is a file."),
+        ("arrow", "--output arrow is the dataset that is read"),
+    ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(sentences, tmp_path, output, message):
     sentences.save_to_disk(tmp_path / "arrow")
@@ -150,10 +167,80 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(sentences, 
 
 def test_work_that_fails_is_exit_code_1(sentences, tmp_path):
     sentences.to_json(tmp_path / "a.jsonl")
-    (tmp_path / "file").write_text("a file")
-    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "file/out")
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: [Errno 20] Not a directory") and "Traceback" not in done.stderr
+    limit, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
+    try:
+        done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--duplicates", "first", "--output", "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert done.exit_code == 1, done.stderr
+    assert "File too large" in done.stderr and "Errno" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_is_printed_can_be_typed(sentences, tmp_path):
+    """The words of the next command, as a shell takes them apart."""
+    sentences.to_json(tmp_path / "a.jsonl")
+    done = run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "-o", "out été")
+    assert done.exit_code == 0, done.stderr
+    next_command = next(line for line in done.stdout.splitlines() if "hf-curriculum report" in line).split(":", 1)[1]
+    assert shlex.split(next_command) == ["hf-curriculum", "report", "out été"]
+    assert run(*shlex.split(next_command)[1:]).exit_code == 0
+
+
+def test_options_of_the_library_are_those_of_the_command_line(sentences, tiny_bert, tmp_path):
+    sentences.to_json(tmp_path / "a.jsonl")
+    words = ["score", "a.jsonl", "--model", tiny_bert, "--clusters", 3, "--normalize", "none", "--pooling", "max"]
+    words += ["--layer", "1", "--long-inputs", "mean", "--num-workers", 0, "--cache-dir", "kept", "--repeats", 2]
+    done = run(*words, "--output", "out")
+    assert done.exit_code == 0, done.stderr
+    scorer = DifficultyScorer(3, normalize=None, repeats=2)
+    options = {"pooling": "max", "layer": 1, "long_inputs": "mean", "cache_dir": str(tmp_path / "kept")}
+    expected = add_difficulty(load_from_disk("out").select_columns("text"), tiny_bert, scorer=scorer, **options)
+    np.testing.assert_allclose(load_from_disk("out")["difficulty"][:], expected["difficulty"][:], atol=1e-6)
+    assert [*Path("kept").rglob("*.arrow")]
+    scorer.save_pretrained("scorer")
+    done = run("score", "a.jsonl", "--model", tiny_bert, *words[8:16], "--scorer", "scorer", "--output", "again")
+    assert done.exit_code == 0, done.stderr
+    np.testing.assert_allclose(load_from_disk("again")["difficulty"][:], expected["difficulty"][:], atol=1e-6)
+
+
+def test_what_was_set_up_to_listen_is_taken_away(sentences):
+    sentences.to_json("a.jsonl")
+    logger = logging.getLogger("hf_curriculum")
+    before = logger.level, list(logger.handlers)
+    for _ in range(2):
+        assert run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "-o", "out").exit_code in (0, 2)
+        assert (logger.level, logger.handlers) == before
+
+
+def test_the_words_of_a_user_stay_as_they_are():
+    message = "Column 'n_clusters' is not in the dataset; label_column='model_id' has n_clusters=3, seed=4, a seed."
+    assert in_own_words(message) == (
+        "Column 'n_clusters' is not in the dataset; --label-column model_id has --clusters 3, --seed 4, a seed."
+    )
+
+
+class NotInstalled:
+    """An importer that lacks a module."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == self.module:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=self.module)
+
+
+@pytest.mark.parametrize(("command", "module"), [("report", "plotly"), ("demo", "plotly"), ("demo", "matplotlib")])
+def test_an_extra_that_is_missing_is_told_before_any_work(command, module, monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(module), *sys.meta_path])
+    words = ["report", "nowhere"] if command == "report" else ["demo", "--output", "demo"]
+    done = run(*words)
+    assert done.exit_code == 2 and f"needs `{module}`. Install it with `pip install" in done.stderr
+    assert not (tmp_path / "demo").exists()
 
 
 # --- for scripts --------------------------------------------------------------------------------------------------
@@ -258,7 +345,7 @@ def test_the_version_is_that_of_the_package():
     [
         ("hf-curriculum ", {"score", "report", "push", "demo"}),
         ("hf-curriculum score --model ", {"builtin/hog", "builtin/logmel", "builtin/tfidf"}),
-        ("hf-curriculum score --normalize ", {"minmax", "rank"}),
+        ("hf-curriculum score --normalize ", {"minmax", "rank", "none"}),
     ],
 )
 def test_words_are_completed(line, expected):
@@ -344,6 +431,23 @@ def test_report_shows_a_scored_directory(digits, tmp_path):
     assert "<title>Mine</title>" in html and '"total_steps": 50, "warmup_steps": 30' in html
 
 
+def test_report_replaces_reports_alone(digits, tmp_path):
+    add_difficulty(digits.select(range(40)), "builtin/hog", n_clusters=2).save_to_disk("scored")
+    Path("thesis.html").write_text("mine")
+    done = run("report", "scored", "-o", "thesis.html")
+    assert done.exit_code == 2 and "thesis.html is no report of ours" in done.stderr
+    assert Path("thesis.html").read_text() == "mine"
+    assert run("report", "scored", "-o", "thesis.html", "--overwrite").exit_code == 0
+    assert run("report", "scored", "-o", "thesis.html").exit_code == 0
+    assert "is a directory; name a file" in run("report", "scored", "-o", "scored").stderr
+
+
+def test_report_shows_the_first_split_where_there_is_no_train(digits, tmp_path):
+    scored = add_difficulty(digits.select(range(40)), "builtin/hog", n_clusters=2)
+    DatasetDict(test=scored).save_to_disk("scored")
+    assert run("report", "scored").exit_code == 0
+
+
 @pytest.mark.costly
 def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--steps", 24)
@@ -352,6 +456,7 @@ def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     steps = [int(line.split()[0]) for line in lines[1:] if line.split() and line.split()[0].isdigit()]
     assert steps == list(range(2, 25, 2))
     assert "uniform" in lines[-6]
+    assert done.output.count("'loss'") == 0 and "it/s" not in done.output  # the table comes once
     assert (tmp_path / "demo" / "curriculum.png").stat().st_size > 20_000
     assert len(load_from_disk(tmp_path / "demo" / "scored")) == 1797
     assert json.dumps(provenance(load_from_disk(tmp_path / "demo" / "scored")))

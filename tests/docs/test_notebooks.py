@@ -6,6 +6,8 @@ import time
 import pytest
 from executing import NOTEBOOKS, code_cells, data_folder, execute, read
 
+from hf_curriculum._optional import install_line
+
 SECONDS = 180
 BYTES = 1_000_000
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<~-])/\w[\w.-]*/\w")
@@ -51,7 +53,7 @@ def test_the_file_is_that_of_one_execution(path):
 @each_notebook
 def test_it_starts_from_an_empty_environment(path):
     first = code_cells(read(path))[0]
-    assert first.source == '%pip install -q "hf-curriculum[all]"'
+    assert first.source == install_line("all").replace("pip install", "%pip install -q").replace("'", '"')
 
 
 @each_notebook

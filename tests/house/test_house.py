@@ -84,6 +84,7 @@ HOUSE = {
         "coverage",
         "checkpoint",
         "weights",
+        "trackers",
         "given_difficulty",
         "resume",
         "learned",
@@ -91,8 +92,8 @@ HOUSE = {
         "resumable",
         "trainer",
     ],
-    "viewing": ["thumbnails", "summary", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
+    "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
+    "sharing": ["markdown", "card_examples", "card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }

@@ -34,7 +34,7 @@ def test_the_module_asked_for_is_returned(name):
 
 @pytest.mark.parametrize("module", ["nosuchmodule", "nosuchmodule.part.deeper"])
 def test_a_missing_module_names_the_extra_that_brings_it(module):
-    message = r"^builtin/hog needs `nosuchmodule`\. Install it with `pip install 'hf-curriculum\[image\]'`\.$"
+    message = r"^builtin/hog needs `nosuchmodule`\. Install it with `pip install 'hf-curriculum\[image\] @ git\+https://github.com/hf-curriculum/hf-curriculum'`\.$"
     with pytest.raises(ModuleNotFoundError, match=message) as error:
         require_extra(module, extra="image", purpose="builtin/hog")
     assert error.value.name == "nosuchmodule"

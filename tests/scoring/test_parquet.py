@@ -482,3 +482,26 @@ def test_the_command_line_has_options_that_ray_does_not(tmp_path, texts, more):
     words = ["score", str(texts[0]), "--output", str(tmp_path / "out"), "--model", "me/model", "--engine", "ray"]
     ran = CliRunner().invoke(app, [*words, *more])
     assert ran.exit_code == 2 and "leave --split, --config and --overwrite out" in " ".join(ran.output.split())
+
+
+@pytest.mark.parametrize("more", [["--num-workers", "2"], ["--cache-dir", "kept"]])
+def test_the_command_line_has_ways_to_work_that_ray_does_not(tmp_path, texts, more):
+    words = ["score", str(texts[0]), "--output", str(tmp_path / "out"), "--model", "me/model", "--engine", "ray"]
+    ran = CliRunner().invoke(app, [*words, *more])
+    assert ran.exit_code == 2 and "leave --num-workers and --cache-dir out" in " ".join(ran.output.split())
+
+
+@pytest.mark.slow
+def test_the_command_line_hands_files_and_a_scorer_to_ray(running, tmp_path, texts, minilm):
+    folder, rows = texts
+    files = sorted(map(str, folder.glob("*.parquet")))
+    words = ["score", *files, "--model", minilm, "--engine", "ray"]
+    options = ["--clusters", "4", "--repeats", "2", "--pooling", "max", "--normalize", "none"]
+    ran = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "out"), *options])
+    assert ran.exit_code == 0, ran.output
+    scorer = DifficultyScorer(4, normalize=None, repeats=2)
+    assert_same(read(tmp_path / "out"), add_difficulty(rows, minilm, scorer=scorer, pooling="max"))
+    saved = str(tmp_path / "out" / "scorer")
+    ran = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "again"), "--scorer", saved, "--pooling", "max"])
+    assert ran.exit_code == 0, ran.output
+    assert_same(read(tmp_path / "again"), add_difficulty(rows, minilm, scorer=scorer, pooling="max"))

@@ -11,7 +11,8 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 from sklearn.cluster import MiniBatchKMeans
 
-from hf_curriculum import DifficultyScorer, add_difficulty, provenance
+from hf_curriculum import CurriculumConfig, DifficultyScorer, add_difficulty, curriculum_weights, provenance
+from hf_curriculum._optional import HOME, install_line
 from hf_curriculum.data.columns import add_columns
 from hf_curriculum.data.record import score_features
 from hf_curriculum.sharing.card_merge import BEGIN, END, guess_tasks, merge_card, size_category
@@ -208,6 +209,80 @@ def test_the_lines_to_train_name_configuration_split_and_branch(scored):
     assert "20 (test), 60 (train)" in card_section(splits, "me/scored")
 
 
+def test_what_is_on_the_hub_is_a_link_and_what_is_local_is_none(scored, sentences, tiny_bert):
+    hub = with_record(scored, embedding={"model_id": "facebook/dinov2-small", "pooling": "cls"})
+    found = facts(section(hub, source="zh-plus/tiny-imagenet"))
+    assert found["Encoder"] == "[facebook/dinov2-small](https://huggingface.co/facebook/dinov2-small)"
+    linked = "[zh-plus/tiny-imagenet](https://huggingface.co/datasets/zh-plus/tiny-imagenet)"
+    assert found["Dataset"] == linked and list(found)[0] == "Dataset"
+    for embedding in ({"model_id": "builtin/hog"}, {"model_id": "Flatten"}, {"model_id": "a](b c", "pooling": "cls"}):
+        found = facts(section(with_record(scored, embedding=embedding)))
+        assert "](" not in found["Encoder"].replace("\\]", "") and "Dataset" not in found
+    local = add_difficulty(sentences, tiny_bert, n_clusters=2)
+    weights = provenance(local)["embedding"]["weights"]
+    text = section(local)
+    assert f"{Path(tiny_bert).name}, a local folder, weights {weights}" in facts(text)["Encoder"].replace("\\", "")
+    assert f'# model: "{Path(tiny_bert).name}, a local folder, weights {weights}"' in code(text)[0]
+
+
+def test_texts_are_tables(scored):
+    texts = [f"text {row} {'a' * 300}" if row % 2 else f"{HOSTILE} {row}" for row in range(60)]
+    dataset = add_difficulty(embedded(text=texts), n_clusters=4)
+    text = section(dataset)
+    _, _, examples, drawn = tables(text)
+    assert examples[0] == ["cluster", "prototype", "hardest row"] and drawn[0] == ["difficulty", "drawn first"]
+    difficulty, cluster = np.array(dataset["difficulty"]), np.array(dataset["cluster"])
+    assert {int(number) for number, _, _ in examples[2:]} == set(cluster.tolist())
+    for number, prototype, hardest in examples[2:]:
+        rows = np.flatnonzero(cluster == int(number))
+        for shown, row in ((prototype, rows[difficulty[rows].argmin()]), (hardest, rows[difficulty[rows].argmax()])):
+            assert shown.startswith(f"text {row}" if row % 2 else "a\\|b \\`c\\`") and len(shown) < 500
+    assert 4 <= len(drawn[2:]) <= 8 and np.mean([float(one) for one, _ in drawn[2:]]) < difficulty.mean()
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert "<" not in text.removeprefix(BEGIN).removesuffix(END)
+
+
+def test_each_cluster_has_the_mix_of_its_labels():
+    label = ["cat"] * 30 + ["d|og"] * 15 + ["fish", "cow", "hen"] * 5
+    dataset = add_difficulty(embedded(label=label), n_clusters=3)
+    dataset = dataset.cast_column("label", ClassLabel(names=["cat", "d|og", "fish", "cow", "hen"]))
+    header, _, *rows = tables(section(dataset))[1]
+    assert header[-1] == "labels"
+    frame = dataset.select_columns(["cluster", "label"]).to_pandas()
+    for number, *_, mix in rows:
+        shares = frame[frame["cluster"] == int(number)]["label"].value_counts(normalize=True)
+        told = dict(re.fullmatch(r"(.*) (\d+) %", one).groups() for one in mix.split(", ") if "others" not in one)
+        assert len(told) == min(3, len(shares))
+        for name, share in told.items():
+            code = ["cat", "d\\|og", "fish", "cow", "hen"].index(name)
+            assert int(share) == round(100 * shares[code])
+        rest = 100 * shares.iloc[3:].sum()
+        assert (f"{rest:.0f} % others" in mix) == (rest >= 0.5)
+    inside = add_difficulty(dataset, n_clusters=1, label_column="label")
+    assert tables(section(inside))[1][0][-1] == "class"
+
+
+def test_what_is_drawn_first_is_as_the_weights_have_it():
+    dataset = add_difficulty(embedded(rows=500), n_clusters=5)
+    weights = np.sort(curriculum_weights(np.array(dataset["difficulty"]), 0, CurriculumConfig(), 100))[::-1]
+    half = int(np.searchsorted(np.cumsum(weights), 0.5)) + 1
+    said = re.search(r"half of its first draws come from (\d+) of 500 rows.* are (\d+) % of them", section(dataset))
+    assert abs(int(said[1]) - half) <= 1 and int(said[2]) == round(100 * weights[:15].sum())
+
+
+def test_each_picture_has_words_and_a_caption(scored):
+    names = ("schedule", "difficulty", "extremes", "first")
+    text = section(scored, pictures=[f"curriculum/{name}.png" for name in names])
+    for name in names:
+        [(words, caption)] = re.findall(rf"!\[(.*)\]\(curriculum/{name}.png\)\n\n\*(.*)\*\n", text)
+        assert len(words) > 15 and caption.endswith(".")
+
+
+def test_the_card_says_how_to_install_and_where_the_project_is(scored):
+    text = section(scored)
+    assert f"```bash\n{install_line()}\n```" in text and f"[hf-curriculum]({HOME})" in text
+
+
 # --- hostile names ------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +304,7 @@ def test_no_name_breaks_out_of_table_code_or_section(scored):
     assert "\x1b" not in text and "\u202e" not in text
     assert [len(row) for row in tables(text)[0]] == [2] * len(tables(text)[0])
     assert len(tables(text)) == 2
-    outside = re.sub(r"^```python\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    outside = re.sub(r"^```(?:python|bash)\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     for mark in ("`c`", "**d**", "[e](", "```"):
         assert mark not in outside
     scoring, training = code(text)
@@ -272,6 +347,20 @@ def without_size(text):
 @pytest.mark.parametrize("readme", ["", card(""), card("\n\n")])
 def test_an_empty_card_becomes_the_section(readme):
     assert without_size(body(merged(readme, ONE))).strip() == ONE
+
+
+def test_a_card_without_words_gets_a_title_that_is_the_owners_then():
+    once = merged(card(""), ONE, title="data")
+    assert without_size(body(once)).strip() == f"# data\n\n{ONE}"
+    mine = once.replace("# data", "# My data")
+    assert "# data" not in merged(mine, TWO, title="data") and "# My data" in merged(mine, TWO, title="data")
+    assert "# data" not in merged(card("Words"), ONE, title="data")
+
+
+def test_the_source_joins_those_of_the_owner():
+    once = merged(card("", metadata="source_datasets: [extended|x]\n"), ONE, source="me/data")
+    assert metadata(once)["source_datasets"] == ["extended|x", "me/data"]
+    assert metadata(merged(once, TWO, source="me/data"))["source_datasets"] == ["extended|x", "me/data"]
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n"])
@@ -388,6 +477,7 @@ def test_sizes_are_those_of_the_hub(rows, size):
         ({"audio": Audio(), "label": ClassLabel(2)}, ["audio-classification"]),
         ({"video": Video(), "label": ClassLabel(2)}, ["video-classification"]),
         ({"text": Value("string"), "label": ClassLabel(2), "cluster": Value("int32")}, ["text-classification"]),
+        ({"text": Value("string"), "label": ClassLabel(2), "suggested_label": ClassLabel(2)}, ["text-classification"]),
         ({"premise": Value("string"), "hypothesis": Value("string"), "label": ClassLabel(2)}, []),
         ({"image": Image(), "label": Value("int64")}, []),
         ({"image": Image(), "label": ClassLabel(2), "colour": ClassLabel(3)}, []),

@@ -14,8 +14,8 @@ from hf_curriculum.sharing.card_merge import BEGIN, END
 
 pytestmark = pytest.mark.costly
 
-PICTURES = {f"curriculum/{name}.png" for name in ("schedule", "difficulty", "extremes")}
-TWO_PICTURES = PICTURES - {"curriculum/extremes.png"}
+PICTURES = {f"curriculum/{name}.png" for name in ("schedule", "difficulty", "extremes", "first")}
+TWO_PICTURES = {"curriculum/schedule.png", "curriculum/difficulty.png"}
 SETUP = """
 import logging, os, time
 from datasets import Dataset, DatasetDict, disable_progress_bars, load_dataset
@@ -92,6 +92,18 @@ def test_a_dataset_of_images_comes_back_as_it_was(server, user, gone):
     assert user.run("answer = same(back, scored) and provenance(back, 'embedding') == provenance(scored, 'embedding')")
     assert user.run("answer = back.features == scored.features and back[7]['image'] == scored[7]['image']")
     assert DatasetCard(readme(repo)).data["task_categories"] == ["image-classification"]
+
+
+def test_a_new_card_has_a_title_and_says_where_the_rows_came_from(user, gone, server):
+    user.run("push_scored(texts, 'me/data', source='me/raw')")
+    repo = server.repos["datasets/me/data"]
+    assert "\n# data\n\n<!-- hf-curriculum:begin -->" in readme(repo)
+    assert "| Dataset | [me/raw](https://huggingface.co/datasets/me/raw) |" in readme(repo)
+    assert DatasetCard(readme(repo)).data["source_datasets"] == ["me/raw"]
+    assert set(repo.files()) >= TWO_PICTURES and "curriculum/first.png" not in repo.files()  # texts are tables
+    assert "| difficulty | drawn first |" in readme(repo)
+    error, _ = user.error("push_scored(texts, 'me/data', source='no name')")
+    assert "no name" in error
 
 
 def test_the_lines_of_the_card_train_on_what_came_back(user, repo, tmp_path):

@@ -1,10 +1,15 @@
 """The report page in a real browser: what a person sees, points at, and reaches by keyboard."""
 
+import csv
+import json
+import os
 import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from needs import needs
 
 from hf_curriculum import CurriculumConfig, add_difficulty, report
@@ -110,10 +115,11 @@ def test_the_slider_goes_through_the_schedule(page, scored, visit):
     assert (readout(tab)["Step"], readout(tab)["Effective fraction"]) == ("0 of 40", "0.30")
     start = trace(tab, "difficulty-plot", 1)[1]
     cards = tab.locator("#drawn figcaption").all_inner_texts()
-    tab.get_by_role("button", name="Middle").click()
-    assert readout(tab)["Step"] == "20 of 40"
-    assert trace(tab, "schedule-plot", 1)[0] == [20]
-    tab.get_by_role("button", name="End").click()
+    tab.get_by_role("button", name="Half-way up").click()
+    assert readout(tab)["Step"] == "15 of 40"
+    assert trace(tab, "schedule-plot", 1)[0] == [15]
+    tab.get_by_role("button", name="Uniform").click()
+    assert readout(tab)["Step"] == "30 of 40"
     assert (readout(tab)["Effective fraction"], readout(tab)["Temperature"]) == ("0.63", "uniform")
     shares = trace(tab, "difficulty-plot", 1)[1]
     np.testing.assert_allclose(shares, np.histogram(scored["difficulty"], 40)[0] / len(scored), atol=1e-9)
@@ -127,8 +133,8 @@ def test_the_slider_works_by_keyboard_and_says_where_it_is(page, visit):
     slider.focus()
     for _ in range(3):
         tab.keyboard.press("ArrowRight")
-    assert readout(tab)["Step"] == "6 of 40"
-    assert slider.get_attribute("aria-valuetext") == "step 6 of 40"
+    assert readout(tab)["Step"] == "3 of 40"
+    assert slider.get_attribute("aria-valuetext") == "step 3 of 40"
     tab.keyboard.press("End")
     assert readout(tab)["Step"] == "40 of 40"
 
@@ -177,6 +183,107 @@ def test_the_map_is_coloured_by_cluster_or_by_difficulty(page, scored, visit):
     assert tab.evaluate(colours) == by_cluster
 
 
+def lit(tab):
+    """Number of rows of the map that are bright."""
+    return tab.evaluate("[...document.getElementById('map-plot').data[0].marker.opacity].filter(x => x > 0.5).length")
+
+
+def test_the_map_lights_what_the_step_draws(page, scored, visit):
+    tab = visit(page)
+    shares = []
+    for name in ("Start", "Half-way up", "Uniform"):
+        tab.get_by_role("button", name=name).click()
+        shares.append(lit(tab) / len(scored))
+    np.testing.assert_allclose(shares, [0.3, 0.466, 0.632], atol=0.06)
+    tab.get_by_label("light up what is drawn").uncheck()
+    assert lit(tab) == len(scored)
+
+
+def test_the_step_plays_by_itself_and_stops(page, visit):
+    tab = visit(page)
+    tab.get_by_role("button", name="Play").click()
+    playwright.expect(tab.locator("#readout dd").first).not_to_have_text("0 of 40")
+    tab.get_by_role("button", name="Stop").click()
+    stopped = readout(tab)["Step"]
+    tab.wait_for_timeout(400)
+    assert readout(tab)["Step"] == stopped != "0 of 40"
+
+
+def test_the_legend_and_the_search_filter_and_what_is_left_can_be_taken_away(page, scored, visit, tmp_path):
+    tab = visit(page)
+    tab.get_by_label("light up what is drawn").uncheck()
+    tab.get_by_label("label", exact=True).check()
+    entry = tab.locator("#legend button", has_text="3 ").first
+    label = entry.inner_text().split()[0]
+    entry.click()
+    expected = [row for row, one in enumerate(scored["label"]) if scored.features["label"].int2str(one) == label]
+    assert lit(tab) == len(expected) and entry.get_attribute("aria-pressed") == "true"
+    with tab.expect_download() as saved:
+        tab.locator("#selection").get_by_role("button", name="Row numbers").click()
+    assert json.loads(Path(saved.value.path()).read_text()) == expected
+    with tab.expect_download() as saved:
+        tab.locator("#selection").get_by_role("button", name="CSV").click()
+    with open(saved.value.path(), newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [int(line["row"]) for line in table] == expected and {line["label"] for line in table} == {label}
+    np.testing.assert_allclose([float(line["difficulty"]) for line in table], np.array(scored["difficulty"])[expected])
+    tab.get_by_role("button", name="Show all", exact=True).click()
+    assert lit(tab) == len(scored) and tab.locator("#selection").inner_text() == ""
+
+
+def test_a_box_on_the_map_selects_its_rows(page, scored, visit):
+    tab = visit(page)
+    tab.get_by_label("light up what is drawn").uncheck()
+    tab.get_by_role("button", name="Box").click()
+    tab.evaluate("document.getElementById('map-plot').scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box = tab.locator("#map-plot .nsewdrag").bounding_box()
+    middle = box["x"] + box["width"] / 2
+    tab.mouse.move(box["x"] + 3, box["y"] + 3)
+    tab.mouse.down()
+    tab.mouse.move(middle, box["y"] + box["height"] - 3, steps=5)
+    tab.mouse.up()
+    playwright.expect(tab.locator("#selection")).to_contain_text("rows of the map")
+    at = tab.evaluate("document.getElementById('map-plot')._fullLayout.xaxis.p2d(%f)" % (box["width"] / 2))
+    inside = sum(x < at for x in trace(tab, "map-plot", 0)[0])
+    assert 0 < inside < len(scored) and abs(lit(tab) - inside) <= 2
+    assert f"{lit(tab)} of {len(scored)} rows of the map" in tab.locator("#selection").inner_text()
+
+
+def test_the_axes_of_the_map_have_one_scale(page, visit):
+    x, y = visit(page).evaluate(
+        "(({ xaxis, yaxis }) => [xaxis, yaxis].map(axis => axis._length / Math.abs(axis.range[1] - axis.range[0])))"
+        "(document.getElementById('map-plot')._fullLayout)"
+    )
+    assert x == pytest.approx(y, rel=0.01)
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def test_doubtful_labels_stand_beside_both_prototypes(page, scored, visit):
+    tab = visit(page)
+    found = json.loads(tab.locator("#data").text_content())["labels"]
+    first = tab.locator("#wrong .doubt").first
+    assert f"row {found['wrong'][0]} " in first.locator(".row").first.inner_text()
+    given, suggested = found["names"][found["given"][0]], found["names"][found["suggested"][0]]
+    assert first.locator("p").all_inner_texts() == [f"labelled {given}", f"typical {given}", f"looks like {suggested}"]
+    assert first.locator("img").count() == 3
+    with tab.expect_download() as saved:
+        tab.locator("#wrong").get_by_role("button", name="CSV").click()
+    with open(saved.value.path(), newline="") as file:
+        assert [int(line["row"]) for line in csv.DictReader(file)] == found["wrong"]
+
+
+def test_a_file_for_a_spreadsheet_has_no_formula(tmp_path, visit):
+    texts = ["=1+1", "+cmd", "@x", "-5", 'a "quoted", text']
+    dataset = Dataset.from_dict({"text": texts, "difficulty": [0.5, 0.4, 0.3, 0.2, 0.1]})
+    tab = visit(report(dataset, tmp_path / "report.html", input_column="text"))
+    with tab.expect_download() as saved:
+        tab.locator("#hardest").get_by_role("button", name="CSV").click()
+    with open(saved.value.path(), newline="") as file:
+        assert [line["shown"] for line in csv.DictReader(file)] == ["'=1+1", "'+cmd", "'@x", "-5", texts[-1]]
+
+
 # --- clusters -----------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +293,46 @@ def test_a_chosen_cluster_comes_into_view(page, visit):
     tab.locator("#jump").select_option(last)
     playwright.expect(tab.locator(f"#{last}")).to_be_in_viewport()
     assert tab.evaluate("document.activeElement.id") == last
+
+
+def test_a_bar_opens_its_cluster_and_one_is_open_at_a_time(page, visit):
+    tab = visit(page)
+    opened = tab.locator("#extremes .cluster:visible")
+    first = opened.get_attribute("id")
+    bar = tab.locator("#sizes-plot .point").last
+    bar.scroll_into_view_if_needed()
+    box = bar.bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    playwright.expect(opened).to_have_count(1)
+    assert opened.get_attribute("id") == tab.locator("#jump option").last.get_attribute("value") != first
+    assert tab.locator("#jump").input_value() == opened.get_attribute("id")
+    playwright.expect(opened.locator("img").first).to_be_visible()
+
+
+def test_a_tapped_row_is_in_view_on_a_phone(page, visit):
+    tab = visit(page, **PHONE)
+    tab.locator("#map-plot").scroll_into_view_if_needed()
+    point = tab.locator("#map-plot .scatterlayer .trace").first.locator(".point").nth(17).bounding_box()
+    tab.touchscreen.tap(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    playwright.expect(tab.locator("#preview img")).to_be_in_viewport()
+
+
+def test_a_hundred_thousand_rows_open_in_three_seconds(tmp_path, visit):
+    rng = np.random.default_rng(0)
+    rows = 100_000
+    dataset = Dataset.from_dict(
+        {
+            "text": ["some words of a row"] * rows,
+            "embedding": np.ones((rows, 2), np.float32),
+            "cluster": rng.integers(0, 300, rows),
+            "difficulty": rng.random(rows),
+            "label": rng.integers(0, 10, rows),
+        }
+    ).cast_column("label", ClassLabel(names=list("abcdefghij")))
+    path = report(dataset, tmp_path / "report.html")
+    start = time.perf_counter()
+    visit(path)
+    assert time.perf_counter() - start < 3 * (1 + os.getloadavg()[0] / os.cpu_count())  # on a machine of its own: 3 s
 
 
 # --- hostile rows, sizes, themes ----------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from html import unescape
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
-from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, report
+from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, provenance, report
 
 pytestmark = pytest.mark.costly
 
@@ -73,7 +73,7 @@ def test_the_slider_shows_what_the_sampler_draws(scored, tmp_path):
     _, page = write(scored, tmp_path, curriculum=config, total_steps=40)
     sampler = CurriculumSampler(np.array(scored["difficulty"]), config, total_batch_size=16, total_steps=40)
     drawn = page["schedule"]["drawn"]
-    assert [one["step"] for one in drawn] == list(range(0, 41, 2))
+    assert [one["step"] for one in drawn] == list(range(41))
     for one in drawn:
         assert one["rows"] == np.unique(sampler.indices(one["step"])).tolist()
         assert one["fraction"] == pytest.approx(sampler.effective_fraction(one["step"]))
@@ -98,6 +98,175 @@ def test_the_histogram_is_that_of_numpy(scored, tmp_path):
     counts, edges = np.histogram(scored["difficulty"], 40)
     np.testing.assert_allclose(page["schedule"]["edges"], edges, atol=1e-7)
     np.testing.assert_allclose(page["schedule"]["dataset"], counts / counts.sum())
+
+
+def test_the_chance_of_a_row_of_the_map_is_that_of_many_passes(scored, tmp_path):
+    config = CurriculumConfig(warmup_steps=30)
+    _, page = write(scored, tmp_path, curriculum=config, total_steps=40)
+    difficulty, n = np.array(scored["difficulty"]), len(scored)
+    rng = np.random.default_rng(0)
+    for step in (0, 15, 40):
+        one = page["schedule"]["drawn"][step]
+        assert np.mean(one["chance"]) / 100 == pytest.approx(one["fraction"], abs=0.005)
+        weights = curriculum_weights(difficulty, step, config, 40)
+        passes = [np.bincount(rng.choice(n, n, p=weights), minlength=n) > 0 for _ in range(400)]
+        expected = np.array(one["chance"]) / 100
+        assert np.abs(np.mean(passes, 0) - expected).max() < 0.13  # five deviations of 400 throws, and rounding
+        ranked = np.cumsum(np.sort(weights)[::-1])
+        assert ranked[one["half"] - 1] > 0.5 - 1e-9 and ranked[one["half"] - 2] < 0.5 + 1e-9
+        assert one["most"] == pytest.approx(n * weights.max())
+
+
+@pytest.mark.parametrize("missing", [0, 40])
+def test_a_random_pool_is_shown_as_it_is_drawn(missing, tmp_path):
+    rng = np.random.default_rng(0)
+    scores = rng.random(300)
+    embeddings = rng.normal(size=(300, 4)).tolist()
+    dataset = plain([*scores[missing:], *[None] * missing], embedding=[*embeddings[missing:], *embeddings[:missing]])
+    config = CurriculumConfig(order="random", warmup_steps=0.5)
+    html, page = write(dataset, tmp_path, curriculum=config, total_steps=10)
+    assert "starts with a random part of the rows" in html
+    schedule, rows = page["schedule"], page["map"]["rows"]
+    assert sorted(rows) == list(range(300))
+    for step in (0, 3):
+        sampler = CurriculumSampler(None, config, rows=300, total_batch_size=60_000, total_steps=10)
+        drawn = np.bincount(sampler.indices(step), minlength=300) / 60_000  # all rows, with a difficulty or without
+        one = schedule["drawn"][step]
+        expected = 1 - (1 - drawn[rows]) ** 300
+        assert np.abs(np.array(one["chance"]) / 100 - expected).max() < 0.13  # five deviations
+        assert np.mean(one["chance"]) / 100 == pytest.approx(one["fraction"], abs=0.005)
+        of_scored = drawn[: 300 - missing] / drawn[: 300 - missing].sum()
+        assert one["mean"] == pytest.approx(of_scored @ scores[missing:], abs=0.01)
+        assert sum(one["share"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0.5, 1000), (30, 40), (7, 10_000), (50, 20)])
+def test_the_buttons_stand_at_the_middle_and_the_end_of_the_warm_up(warmup, total, tmp_path):
+    _, page = write(plain(), tmp_path, curriculum=CurriculumConfig(warmup_steps=warmup), total_steps=total)
+    schedule = page["schedule"]
+    steps = {name: schedule["drawn"][position]["step"] for name, position in schedule["buttons"].items()}
+    end = min(warmup if isinstance(warmup, int) else int(warmup * total), total)
+    middle = (warmup if isinstance(warmup, int) else int(warmup * total)) // 2
+    assert steps == {"Start": 0, "Half-way up": min(middle, total), "Uniform": end}
+
+
+def test_the_facts_are_those_of_the_card_and_in_words(scored, tmp_path):
+    html, page = write(scored, tmp_path)
+    assert page["facts"]["Encoder"] == "builtin/hog" and "prototype" in page["facts"]["Difficulty"]
+    for name, value in page["facts"].items():
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in html
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mislabelled(digits):
+    """Digits of which thirty have the next label, clustered without labels; and which they are."""
+    wrong = np.random.default_rng(1).choice(len(digits), 30, replace=False)
+    labels = np.array(digits["label"])
+    labels[wrong] = (labels[wrong] + 1) % 10
+    noisy = digits.remove_columns("label").add_column("label", labels.tolist())
+    noisy = noisy.cast_column("label", ClassLabel(names=[f"digit {i}" for i in range(10)]))
+    return add_difficulty(noisy, "builtin/hog", n_clusters=10), set(wrong.tolist())
+
+
+def test_labels_that_look_wrong_are_those_nearer_to_another_class(mislabelled, tmp_path):
+    dataset, wrong = mislabelled
+    _, page = write(dataset, tmp_path)
+    found, given = page["labels"], np.array(dataset["label"])
+    matrix = np.array(dataset["embedding"], np.float64)
+    spread = matrix.std(0)
+    rows = (matrix - matrix.mean(0)) / np.where(spread > 0, spread, 1)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    margins = {}
+    for row, label in enumerate(given):
+        others = np.arange(len(rows)) != row
+        means = np.stack([rows[others & (given == k)].mean(0) for k in range(10)])
+        apart = np.linalg.norm(rows[row] - means, axis=1)
+        own, apart[label] = apart[label], np.inf
+        margins[row] = own / apart.min() - 1, int(apart.argmin())
+    doubtful = sorted((row for row in margins if margins[row][0] > 1e-4), key=lambda row: -margins[row][0])
+    names = found["names"]
+    assert found["wrong"] == doubtful and found["n_wrong"] == len(doubtful)
+    assert [names[code] for code in found["given"]] == [f"digit {given[row]}" for row in doubtful]
+    assert [names[code] for code in found["suggested"]] == [f"digit {margins[row][1]}" for row in doubtful]
+    assert len(wrong & set(found["wrong"][:40])) > 20
+    for code, row in found["prototypes"].items():
+        own = [other for other in margins if f"digit {given[other]}" == names[int(code)]]
+        assert row == min(own, key=lambda other: margins[other][0])
+        assert str(row) in page["examples"]
+
+
+def test_a_suggested_label_is_taken_where_there_is_one(tmp_path):
+    dataset = plain(scores=(0.1, 0.9, 0.2, 0.8), label=["a", "a", "b", "b"], suggested_label=["a", "b", "b", "a"])
+    features = dataset.features.copy()
+    features["difficulty"] = Value("float32", id=json.dumps({"label_column": "label"}))
+    _, page = write(dataset.cast(features), tmp_path)
+    names, found = page["labels"]["names"], page["labels"]
+    assert found["wrong"] == [1, 3]
+    assert [names[code] for code in found["suggested"]] == ["b", "a"]
+    assert {names[int(code)]: row for code, row in found["prototypes"].items()} == {"a": 0, "b": 2}
+
+
+def test_what_the_margin_suggests_is_shown_until_the_rows_are_scored_by_distance(mislabelled, tmp_path):
+    dataset, _ = mislabelled
+    scored = add_difficulty(dataset.select_columns(["label", "embedding"]), label_column="label", measure="margin")
+    html, page = write(scored, tmp_path)
+    difficulty, label, suggested = (np.array(scored[name]) for name in ("difficulty", "label", "suggested_label"))
+    doubtful = np.flatnonzero(label != suggested)
+    assert set(page["labels"]["wrong"]) == set(doubtful.tolist())
+    assert (np.diff(difficulty[page["labels"]["wrong"]]) <= 0).all()
+    names = [page["labels"]["names"][code] for code in page["labels"]["suggested"]]
+    assert names == [f"digit {suggested[row]}" for row in page["labels"]["wrong"]]
+    estimate = provenance(scored)["doubtful_labels"]
+    assert 0 < estimate < len(doubtful) and f"About {estimate} labels look wrong by an estimate" in html
+    assert page["facts"]["Labels that look wrong, an estimate"] == str(estimate)
+    again = add_difficulty(scored, n_clusters=10)
+    assert "suggested_label" in again.column_names
+    html, page = write(again, tmp_path)
+    _, expected = write(again.remove_columns("suggested_label"), tmp_path)
+    assert page["labels"]["wrong"] == expected["labels"]["wrong"] and "an estimate that" not in html
+
+
+def test_each_cluster_has_the_mix_of_its_labels_and_the_rare_ones_are_listed(mislabelled, tmp_path):
+    dataset, _ = mislabelled
+    _, page = write(dataset, tmp_path)
+    label, cluster = np.array(dataset["label"]), np.array(dataset["cluster"])
+    names = page["labels"]["names"]
+    odd = {}
+    for one in page["clusters"]:
+        counts = np.bincount(label[cluster == one["cluster"]], minlength=10)
+        mix = {names[code]: size for code, size in one["mix"]}
+        assert list(mix.values()) == sorted(counts[counts > 0], reverse=True)[:6]
+        assert all(counts[int(name.removeprefix("digit "))] == size for name, size in mix.items())
+        if 2 * counts.max() > counts.sum():
+            for row in np.flatnonzero((cluster == one["cluster"]) & (label != counts.argmax())):
+                odd[row] = counts[label[row]] / counts.sum()
+    found = page["labels"]
+    assert set(found["strangers"]) <= set(odd) and found["n_strangers"] == len(odd)
+    shares = [odd[row] for row in found["strangers"]]
+    assert shares == sorted(shares) and len(shares) == min(50, len(odd)) and shares[-1] <= max(odd.values())
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3]], ids=["one class", "a class a row"])
+def test_labels_that_tell_no_classes_apart_are_left_out(labels, tmp_path):
+    html, page = write(plain(label=labels).cast_column("label", ClassLabel(num_classes=4)), tmp_path)
+    assert page["labels"] is None and '<section id="labels"' not in html
+
+
+def test_rows_without_a_label_or_a_difficulty_are_no_doubts(tmp_path):
+    rng = np.random.default_rng(0)
+    embeddings = rng.random((8, 3)).tolist()
+    embeddings[7] = None
+    dataset = Dataset.from_dict(
+        {"embedding": embeddings, "label": [0, 0, None, 1, 1, 1, 0, 1], "difficulty": [*range(7), None]}
+    ).cast_column("label", ClassLabel(names=["a", "b"]))
+    dataset = dataset.add_column("cluster", [5, 5, 5, 900_000_000, 5, 5, 5, 5])  # numbers may have gaps
+    _, page = write(dataset, tmp_path)
+    assert not {2, 7} & set(page["labels"]["wrong"]) and not {2, 7} & set(page["labels"]["strangers"])
+    assert {one["cluster"]: sum(size for _, size in one["mix"]) for one in page["clusters"]} == {5: 5, 900_000_000: 1}
+    assert page["hardest"] == [6, 5, 4, 3, 2, 1, 0]
 
 
 # --- what it leaves out -------------------------------------------------------------------------------------------
@@ -136,10 +305,13 @@ def test_a_small_dataset_is_whole_and_the_page_says_so(scored, tmp_path):
 
 def test_only_rows_that_can_be_heard_carry_sound(clips, tmp_path):
     dataset = add_difficulty(clips, "builtin/logmel", n_clusters=1)
-    _, page = write(dataset, tmp_path, curriculum=CurriculumConfig(initial_fraction=0.05, warmup_steps=1.0))
+    dataset = concatenate_datasets([dataset] * 4)  # more rows than lists have
+    curriculum = CurriculumConfig(initial_fraction=0.01, final_fraction=0.02, warmup_steps=1.0)
+    _, page = write(dataset, tmp_path, curriculum=curriculum)
+    assert any("audio" not in example for example in page["examples"].values())
     [cluster] = page["clusters"]
     heard = set(cluster["easiest"] + cluster["hardest"])
-    heard |= {row for drawn in page["schedule"]["drawn"] for row in drawn["rows"]}
+    heard |= {row for drawn in page["schedule"]["drawn"] for row in drawn["rows"]} | set(page["hardest"])
     assert {int(row) for row, example in page["examples"].items() if "audio" in example} == heard
 
 

@@ -7,7 +7,7 @@ from sklearn.manifold import trustworthiness
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, add_difficulty, curriculum_weights, effective_fraction
 from hf_curriculum.viewing.embedding_map import map_of
-from hf_curriculum.viewing.preview import preview
+from hf_curriculum.viewing.preview import expected_draws
 from hf_curriculum.viewing.summary import summarize
 
 # --- clusters -----------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def test_a_cluster_column_of_another_tool_is_refused():
 def test_a_preview_is_what_the_curriculum_draws(order):
     config = CurriculumConfig(order=order, initial_fraction=0.1, warmup_steps=60)
     difficulty, edges = np.random.default_rng(0).beta(2, 4, 500), np.linspace(0, 1, 11)
-    drawn = preview(difficulty, config, 100, edges, positions=5, rows=12)
+    drawn = expected_draws(difficulty, config, 100, edges, positions=5, rows=12)
     assert [one.step for one in drawn] == [0, 25, 50, 75, 100]
     sampler = CurriculumSampler(difficulty, config, total_batch_size=12, total_steps=100)
     for one in drawn:
@@ -75,21 +75,21 @@ def test_a_preview_is_what_the_curriculum_draws(order):
 
 def test_masked_rows_count_once_sampling_is_uniform():
     difficulty = np.ma.masked_array([0.0, 0.5, 1.0, 0.0], [False, False, False, True])
-    first, last = preview(difficulty, CurriculumConfig(warmup_steps=2), 4, np.array([0, 0.6, 1.0]), 2, 64)
+    first, last = expected_draws(difficulty, CurriculumConfig(warmup_steps=2), 4, np.array([0, 0.6, 1.0]), 2, 64)
     assert 3 not in first.rows
     assert last.rows.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(last.share, [2 / 3, 1 / 3])
 
 
 def test_a_short_training_has_no_step_twice():
-    drawn = preview(np.linspace(0, 1, 50), CurriculumConfig(), 2, np.linspace(0, 1, 3), positions=21, rows=4)
+    drawn = expected_draws(np.linspace(0, 1, 50), CurriculumConfig(), 2, np.linspace(0, 1, 3), positions=21, rows=4)
     assert [one.step for one in drawn] == [0, 1, 2]
 
 
 def test_a_temperature_near_zero_draws_the_easiest_alone():
     difficulty = np.r_[0.25, np.full(99, 1.0)]  # a fraction of 0.02 asks for less than two rows
     config = CurriculumConfig(initial_fraction=0.001)
-    first = preview(difficulty, config, 10, np.linspace(0.25, 1, 4), 2, 16)[0]
+    first = expected_draws(difficulty, config, 10, np.linspace(0.25, 1, 4), 2, 16)[0]
     np.testing.assert_allclose(first.share, [1, 0, 0], atol=1e-6)
     assert first.rows.tolist() == [0]
 

@@ -140,6 +140,21 @@ def test_a_video_file_shows_its_middle(tmp_path):
     assert image.getpixel((16, 16))[0] == pytest.approx(120, abs=12)
 
 
+def test_a_video_is_four_frames_side_by_side():
+    frames = [png(16, 8, (i * 10, 0, 0)) for i in range(20)]
+    [example] = examples(of({"film": List(Image())}, film=[frames]), [0], "film")
+    strip = PILImage.open(decoded(example["image"])[1])
+    shades = [strip.getpixel((8 + 16 * i, 4))[0] for i in range(4)]
+    assert strip.size == (64, 8) and shades == sorted(shades) and shades[3] - shades[0] > 100
+
+
+def test_the_peaks_follow_the_sound():
+    quiet_then_loud = np.r_[np.full(8_000, 0.1), np.full(8_000, 0.4)].astype(np.float32)
+    [example] = examples(of({"audio": Audio()}, audio=[sound(quiet_then_loud)]), [0], "audio")
+    quiet, loud = np.median(example["peaks"][:45]), np.median(example["peaks"][50:])
+    assert loud / quiet == pytest.approx(4, rel=0.1)  # of the loudest of all, a resampler overshoots at the edge
+
+
 @pytest.fixture
 def tone():
     return 0.5 * np.sin(2 * np.pi * 440 * np.arange(5 * 8_000) / 8_000).astype(np.float32)
@@ -157,6 +172,8 @@ def test_a_sound_is_its_first_three_seconds(tone):
     heard, rate = soundfile.read(data)
     assert (kind, rate) == ("audio/mpeg", RATE)
     assert heard.size / rate == pytest.approx(3, abs=0.1)
+    assert example["seconds"] == pytest.approx(5, abs=0.01)
+    assert len(example["peaks"]) == 96 and min(example["peaks"]) > 95  # a tone is as loud all the time
     spectrum = np.abs(np.fft.rfft(heard))
     assert spectrum.argmax() * rate / heard.size == pytest.approx(440, abs=2)
     assert np.abs(heard).max() == pytest.approx(0.5, abs=0.05)
@@ -166,7 +183,8 @@ def test_silent_rows_are_listed_without_their_sound(tone):
     dataset = of({"audio": Audio(), "n": Value("int64")}, audio=[sound(tone)] * 3, n=[0, 1, 2])
     shown = list(examples(dataset, [0, 1, 2], "audio", silent={1}))
     assert ["audio" in example for example in shown] == [True, False, True]
-    assert shown[1] == {"fields": [["n", "1"]]}
+    assert shown[1]["peaks"] == shown[0]["peaks"] and shown[1]["seconds"] == shown[0]["seconds"]
+    assert shown[1].keys() == {"fields", "peaks", "seconds"}
 
 
 def test_only_sound_is_silenced():
