@@ -8,13 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import cross_entropy
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto import modeling_auto
 
 from hf_curriculum.data import plain_number, require_count, require_number, suggesting
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
+_SHIFTED = ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT")
+_PLAIN = ("MASKED_LM", "TOKEN_CLASSIFICATION")
+_PLAIN_DECODERS = """
+    BartForCausalLM BigBirdPegasusForCausalLM BlenderbotForCausalLM BlenderbotSmallForCausalLM CpmAntForCausalLM
+    MBartForCausalLM MarianForCausalLM MusicgenForCausalLM MusicgenMelodyForCausalLM MvpForCausalLM PLBartForCausalLM
+    PegasusForCausalLM ProphetNetForCausalLM TrOCRForCausalLM WhisperForCausalLM XLMWithLMHeadModel XLNetLMHeadModel
+""".split()
+"""Classes for causal models whose labels are those of the tokens themselves (transformers 5.23)."""
 _NEWEST = 0.2  # at least, of an observation in the running mean: rows change as the model does
 
 
@@ -115,10 +123,11 @@ def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None
         labels: Class of each row or token, below 0 where there is none; numbers, if there is one logit.
 
     Returns:
-        Mean over the row's labels, float32, shape ``(B,)``; 0 for a row without a label.
+        Mean over the row's labels, float32, shape ``(B,)``; NaN for a row without a label.
 
     Raises:
-        TypeError: If there are no such logits and labels.
+        TypeError: If there are no such logits and labels, or the model's class is none of which it is known whether
+            the labels of tokens are shifted.
     """
     logits = outputs.get("logits") if hasattr(outputs, "get") else None
     numbers = logits is not None and logits.shape[-1] == 1
@@ -135,12 +144,30 @@ def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None
         )
     if numbers:
         return (logits.squeeze(-1) - labels).float().square().reshape(len(labels), -1).mean(dim=1)
-    names = {cls.__name__ for cls in type(model).__mro__}  # FSDP makes a subclass, and users do
-    if not names.isdisjoint(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()):
+    if logits.ndim == 3 and _shifts(model):
         logits, labels = logits[:, :-1], labels[:, 1:]
     labels = torch.where(labels < 0, -100, labels).reshape(len(labels), -1)
     sums = [  # row by row: a vocabulary is large
         cross_entropy(row.reshape(-1, row.shape[-1]).float(), label, reduction="sum")
         for row, label in zip(logits, labels, strict=True)
     ]
-    return torch.stack(sums) / (labels >= 0).sum(dim=1).clamp(min=1)
+    return torch.stack(sums) / (labels >= 0).sum(dim=1)
+
+
+def _shifts(model: torch.nn.Module) -> bool:
+    """Whether a model compares the output at a token with the label of the next one."""
+    names = {cls.__name__ for cls in type(model).__mro__}  # FSDP makes a subclass, and users do
+
+    def among(tasks: tuple[str, ...]) -> bool:
+        known = [getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES").values() for task in tasks]
+        return not names.isdisjoint(name for of_task in known for name in of_task)
+
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if encodes or not names.isdisjoint(_PLAIN_DECODERS) or among(_PLAIN):
+        return False
+    if among(_SHIFTED):
+        return True
+    raise TypeError(
+        f"Whether {type(model).__name__} shifts the labels of its tokens is not known, and so not the losses of "
+        "single rows. Pass LearnedDifficulty a function of the trainer instead."
+    )

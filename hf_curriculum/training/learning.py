@@ -170,7 +170,17 @@ class Learning:
             seen.setdefault(step, []).append((rows, values))
         for step in sorted(seen):
             rows, values = (np.concatenate(parts) for parts in zip(*seen[step], strict=True))
-            self._running.add(rows, values)
+            finite = np.isfinite(values)
+            if not finite.all() and self._trainer.is_world_process_zero():
+                logger.warning(
+                    "After step %d the loss of row %d is %s (%d such rows), or it has no label: left out of the "
+                    "difficulties.",
+                    step,
+                    rows[~finite][0],
+                    values[~finite][0],
+                    np.sum(~finite),
+                )
+            self._running.add(rows[finite], values[finite])
 
     def _seen(self) -> NDArray[np.float32] | None:
         self._fold()

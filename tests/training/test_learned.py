@@ -13,6 +13,21 @@ import numpy as np
 import pytest
 import torch
 from launching import environment, launch
+from transformers import (
+    BartConfig,
+    BartForCausalLM,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertForMaskedLM,
+    BertForTokenClassification,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
 from worker_learning import EVERY, ROWS, STEPS, make, noted, train
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, LearnedDifficulty
@@ -20,6 +35,17 @@ from hf_curriculum.training.learned import RunningMeans, row_losses
 from hf_curriculum.training.versions import VersionedSampler
 
 WORKER = Path(__file__).parents[1] / "helpers" / "worker_learning.py"
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+BART = {"vocab_size": 50, "d_model": 16}
+BART |= {f"{part}_layers": 2 for part in ("encoder", "decoder")}
+BART |= {f"{part}_attention_heads": 2 for part in ("encoder", "decoder")}
+BART |= {f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")}
 
 
 # Tables
@@ -47,10 +73,10 @@ def test_rows_never_seen_have_the_mean_of_their_cluster_or_of_all():
 
 def test_losses_of_rows_are_those_that_the_model_averages():
     torch.manual_seed(0)
-    model = torch.nn.Linear(1, 1)
+    model = BertForMaskedLM(BertConfig(**SMALL))
     logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, -100])
     losses = row_losses(model, {"logits": logits}, labels)
-    assert losses[4] == 0
+    assert losses[4].isnan()  # nothing is known of a row without a label
     assert losses[:4].mean() == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)))
     tokens, words = torch.randn(2, 4, 7), torch.tensor([[1, -100, 3, -100], [2, 2, 2, 2]])
     for row in range(2):
@@ -60,20 +86,53 @@ def test_losses_of_rows_are_those_that_the_model_averages():
     assert row_losses(model, {"logits": torch.zeros(2, 1)}, numbers).tolist() == [1, 4]
 
 
-@pytest.mark.parametrize("subclass", [False, True])
-def test_losses_of_rows_are_shifted_where_the_model_shifts_them(subclass):
-    from tiny import llama_config
-    from transformers import LlamaForCausalLM
+class MyModel(LlamaForCausalLM):
+    """As FSDP makes one, or a user."""
 
-    class MyModel(LlamaForCausalLM):
-        """As FSDP makes one, or a user."""
 
+def llava():
+    vision = CLIPVisionConfig(**SMALL, image_size=8, patch_size=4)
+    return LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=LlamaConfig(**SMALL)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
+        lambda: MyModel(LlamaConfig(**SMALL)),
+        lambda: BertForMaskedLM(BertConfig(**SMALL)),
+        lambda: BertForTokenClassification(BertConfig(**SMALL, num_labels=50)),
+        lambda: BartForCausalLM(BartConfig(**BART)),
+        lambda: BartForConditionalGeneration(BartConfig(**BART)),
+        lambda: XLNetLMHeadModel(XLNetConfig(vocab_size=50, d_model=16, n_layer=2, n_head=2, d_inner=32)),
+        llava,
+    ],
+    ids=["causal", "subclass", "masked", "tokens", "decoder", "encoder and decoder", "xlnet", "vision"],
+)
+def test_losses_of_rows_are_shifted_where_the_model_shifts_them(make):
     torch.manual_seed(0)
-    model = (MyModel if subclass else LlamaForCausalLM)(llama_config())
-    ids = torch.randint(2, 50, (3, 6))
-    for row in ids:
-        outputs = model(input_ids=row[None], labels=row[None])
-        assert row_losses(model, outputs, row[None])[0].item() == pytest.approx(outputs.loss.item(), rel=1e-5)
+    model = make().eval()
+    ids, labels = torch.randint(4, 49, (3, 6)), torch.randint(4, 49, (3, 6))
+    for row, label in zip(ids, labels, strict=True):
+        outputs = model(input_ids=row[None], labels=label[None])
+        assert row_losses(model, outputs, label[None])[0].item() == pytest.approx(outputs.loss.item(), rel=1e-5)
+
+
+def test_a_model_of_which_it_is_not_known_whether_it_shifts_is_an_error():
+    with pytest.raises(TypeError, match=r"Whether Linear shifts the labels of its tokens is not known.*function"):
+        row_losses(torch.nn.Linear(1, 1), {"logits": torch.zeros(2, 4, 7)}, torch.zeros(2, 4, dtype=torch.long))
+
+
+def test_losses_that_are_no_numbers_are_left_out_and_told(tmp_path, caplog):
+    trainer = make(tmp_path, batch=8)
+    trainer.train()
+    learning, before = trainer._learning, trainer._learning._running.means.copy()
+    learning._pending = [(9, np.array([1, 2]), torch.tensor([float("nan"), 5.0]))]
+    with caplog.at_level(logging.WARNING):
+        learning._fold()
+    assert "loss of row 1 is nan (1 such rows)" in caplog.text
+    changed = np.flatnonzero(learning._running.means != before)
+    assert changed.tolist() == [2] and np.isfinite(learning._running.filled()).all()
 
 
 @pytest.mark.parametrize(
