@@ -8,15 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import cross_entropy
-from transformers.models.auto import modeling_auto
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+)
 
 from hf_curriculum.data import plain_number, require_count, require_number, suggesting
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
-_SHIFTED = ("CAUSAL_LM", "IMAGE_TEXT_TO_TEXT")
-_PLAIN = ("MASKED_LM", "TOKEN_CLASSIFICATION")
+_SHIFTED = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()}
+_PLAIN = {*MODEL_FOR_MASKED_LM_MAPPING_NAMES.values(), *MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values()}
 _PLAIN_DECODERS = """
     BartForCausalLM BigBirdPegasusForCausalLM BlenderbotForCausalLM BlenderbotSmallForCausalLM CpmAntForCausalLM
     MBartForCausalLM MarianForCausalLM MusicgenForCausalLM MusicgenMelodyForCausalLM MvpForCausalLM PLBartForCausalLM
@@ -157,15 +162,10 @@ def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None
 def _shifts(model: torch.nn.Module) -> bool:
     """Whether a model compares the output at a token with the label of the next one."""
     names = {cls.__name__ for cls in type(model).__mro__}  # FSDP makes a subclass, and users do
-
-    def among(tasks: tuple[str, ...]) -> bool:
-        known = [getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING_NAMES").values() for task in tasks]
-        return not names.isdisjoint(name for of_task in known for name in of_task)
-
     encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    if encodes or not names.isdisjoint(_PLAIN_DECODERS) or among(_PLAIN):
+    if encodes or not names.isdisjoint({*_PLAIN_DECODERS, *_PLAIN}):
         return False
-    if among(_SHIFTED):
+    if not names.isdisjoint(_SHIFTED):
         return True
     raise TypeError(
         f"Whether {type(model).__name__} shifts the labels of its tokens is not known, and so not the losses of "
