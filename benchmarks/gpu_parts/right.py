@@ -49,7 +49,9 @@ def family(modality: str, name: str, size: Size) -> Figures:
             return np.array(add_embeddings(dataset, folder, dtype=dtype, **options)["embedding"][:])
 
         found = {dtype: off(vectors(dtype), torch.stack(expected).numpy()) for dtype in TOLERANCES}
-    return checked(found, {dtype: found[dtype] <= most for dtype, most in TOLERANCES.items()})
+    # The autocast of a CPU computes norms in 16 bits, which that of a GPU does not.
+    judged = TOLERANCES if size.device == "cuda" else ["float32"]
+    return checked(found, {dtype: found[dtype] <= TOLERANCES[dtype] for dtype in judged})
 
 
 def off(found: np.ndarray, expected: np.ndarray) -> float:
