@@ -55,7 +55,9 @@ def measured(
         with utilisation(size.device) as used:
             own = min(seconds(partial(whole, turn)) for turn in range(1, 1 + size.of(ROUNDS, 1)))
 
-        @torch.inference_mode()
+        forward.encoder.model.to(forward.device)  # which is left when all rows are embedded
+
+        @torch.no_grad()
         def bare() -> None:
             for batch in inputs:
                 forward._vectors(batch)
