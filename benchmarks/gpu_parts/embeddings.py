@@ -1,6 +1,5 @@
 """Is ``add_embeddings`` limited by the forward pass on a GPU, and where not, by decoding alone?"""
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,22 +16,23 @@ from hf_curriculum import add_embeddings
 from hf_curriculum.data.media import undecoded
 from hf_curriculum.embedding.forward import Forward
 from hf_curriculum.embedding.prefetch import Windows, load_windows
+from hf_curriculum.embedding.rows import window_rows
 
 ROUNDS = 3
-ROWS = 512  # of a window
+BATCH = 64  # the default
 
 
 def measurements(size: Size, deadline: float) -> Measurements:
     small = size.of(None, (32, 1))
-    rows = size.of(40_000, 24)
-    yield "MiniLM shape", partial(measured, size, partial(texts, rows), save_bert, small or (384, 6), None)
-    yield "BERT-base shape", partial(measured, size, partial(texts, rows), save_bert, small or (768, 12), None)
+    rows, many = size.of((40_000, 8), (24, 0))
+    yield "MiniLM shape", partial(measured, size, partial(texts, rows), save_bert, small or (384, 6), many)
+    yield "BERT-base shape", partial(measured, size, partial(texts, rows), save_bert, small or (768, 12), many)
     for workers in size.of((1, 4, 12), (0,)):
         named = f"ViT-S/16 from JPEG, {workers} workers"
         made = partial(photographs, size.of(800 * workers, 8))
         yield named, partial(measured, size, made, save_vit, small or (384, 12), workers)
     made = partial(sounds, size.of(2000, 4))
-    yield "Wav2Vec2-base shape", partial(measured, size, made, save_wav2vec2, small or (768, 12), None)
+    yield "Wav2Vec2-base shape", partial(measured, size, made, save_wav2vec2, small or (768, 12), many)
 
 
 def measured(
@@ -40,7 +40,7 @@ def measured(
     made: Callable[[], Dataset],
     save: Callable[[Path, int, int], str],
     shape: tuple[int, int],
-    workers: int | None,
+    workers: int,
 ) -> Figures:
     """Rows per second of the whole, and of the forward pass alone over the very batches that it had."""
     dataset = made()
@@ -49,7 +49,7 @@ def measured(
         inputs: list = []
 
         def whole(turn: int) -> None:
-            add_embeddings(dataset, model, num_workers=workers, cache_dir=f"{folder}/{turn}")
+            add_embeddings(dataset, model, num_workers=workers, batch_size=BATCH, cache_dir=f"{folder}/{turn}")
 
         forward = watched(inputs, lambda: whole(0))
         with utilisation(size.device) as used:
@@ -70,15 +70,13 @@ def measured(
     return {**figures, "share_of_forward": alone / own, "share_of_slower": max(alone, prepared) / own}
 
 
-def prepare(dataset: Dataset, forward: Forward, workers: int | None) -> None:
+def prepare(dataset: Dataset, forward: Forward, workers: int) -> None:
     """Decode and prepare by the workers of ``add_embeddings``, and embed nothing."""
     (column,) = dataset.column_names
-    starts = range(0, len(dataset), ROWS)
-    ranges = [(start, min(start + ROWS, len(dataset))) for start in starts]
-    windows = Windows(undecoded(dataset, column), column, forward.encoder, 64, ranges)
-    for _ in load_windows(
-        windows, min(8, os.cpu_count() or 1) if workers is None else workers, forward.device.type == "cuda"
-    ):
+    rows = window_rows(forward.encoder, BATCH)
+    ranges = [(start, min(start + rows, len(dataset))) for start in range(0, len(dataset), rows)]
+    windows = Windows(undecoded(dataset, column), column, forward.encoder, BATCH, ranges)
+    for _ in load_windows(windows, workers, forward.device.type == "cuda"):
         pass
 
 

@@ -124,6 +124,36 @@ def test_the_first_rows_of_a_start_are_a_start_for_fewer_clusters():
     assert sorted(planted[rows[:8]]) == list(range(8))  # one of each blob
 
 
+def greedy_start(rows, k, seed):
+    """k-means++ that keeps the best of several draws, in float64 and from the formula."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [int(torch.randint(len(rows), (1,), generator=generator))]
+    trials = min(64, max(8, 2048 // k))
+    nearest = ((rows - rows[chosen]) ** 2).sum(1)
+    for _ in range(k - 1):
+        draws = torch.rand(trials, generator=generator, dtype=torch.float64).numpy()
+        reach = np.cumsum(nearest)
+        drawn = np.searchsorted(reach, draws * reach[-1], side="right").clip(max=len(rows) - 1)
+        closer = np.minimum(nearest, ((rows[drawn, None] - rows) ** 2).sum(2))
+        best = closer.sum(1).argmin()
+        chosen.append(drawn[best])
+        nearest = closer[best]
+    return rows[chosen]
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e12])
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_a_start_is_that_of_the_formula(k, scale):
+    points = blobs(20, dim=8, spread=3)[0][:1500] * np.float32(scale)
+    start = plus_plus(in_place(points), k, 5)
+    np.testing.assert_array_equal(start, greedy_start(points.numpy().astype(np.float64), k, 5))
+
+
+def test_rows_that_are_prototypes_already_are_not_drawn_again():
+    points = torch.eye(40)[[0] * 1000 + list(range(40))]  # one row a thousand times
+    assert len(plus_plus(in_place(points), 40, 0).unique(dim=0)) == 40
+
+
 def test_blobs_far_from_the_origin_are_found():
     points, planted = blobs(8, spread=0.5)
     points += 100_000
