@@ -11,7 +11,7 @@ from transformers import AutoFeatureExtractor, PreTrainedModel
 from hf_curriculum.data import read_audio
 from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
-from hf_curriculum.encoders.identity import edition
+from hf_curriculum.encoders.packages import edition
 
 # With layer normalisation, padding that is masked leaves no trace in these; in their kin the convolutions see it.
 _MASKED = {"hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm"}

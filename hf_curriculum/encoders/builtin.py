@@ -15,7 +15,7 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from hf_curriculum._optional import require_extra
 from hf_curriculum.data import BadRow, read_audio, read_image, read_text
 from hf_curriculum.encoders.base import Prepared, single_batches
-from hf_curriculum.encoders.identity import edition
+from hf_curriculum.encoders.packages import edition
 
 
 class _ReadyEncoder:

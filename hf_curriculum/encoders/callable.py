@@ -9,7 +9,7 @@ import torch
 
 from hf_curriculum.data import BadRow, read_image
 from hf_curriculum.encoders.base import Prepared, single_batches
-from hf_curriculum.encoders.identity import edition
+from hf_curriculum.encoders.packages import edition
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_curriculum.encoders.base import pool
-from hf_curriculum.encoders.identity import digest, edition
+from hf_curriculum.encoders.identity import digest
+from hf_curriculum.encoders.packages import edition
 
 OWN = "own"
 """The pooling that the model does by itself: its pooler, its projection."""

@@ -1,33 +1,26 @@
 """A hash of what a value is and does: data by its content, the user's code by its bytecode and all that it reaches."""
 
-import ast
-import builtins
 import copyreg
-import dis
 import enum
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import logging
-import os
-import re
-import site
 import sys
-import sysconfig
-import tempfile
 import threading
 import types
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import xxhash
 from transformers import PreTrainedTokenizerBase
+
+from hf_curriculum.encoders.packages import edition, hashed, is_installed, is_path_installed
+from hf_curriculum.encoders.reach import names_in, source_of, written_names
+from hf_curriculum.encoders.tokens import tokenizer_parts
 
 _PLAIN = type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)
 _NAMED = (
@@ -48,10 +41,6 @@ _NOT_OF_A_CLASS = frozenset(
     "__dict__ __weakref__ __module__ __doc__ __annotations__ __annotate__ __annotate_func__ __annotations_cache__ "
     "__firstlineno__ __static_attributes__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ "
     "__parameters__ __orig_bases__ __qualname__ __slotnames__".split()
-)
-_MODULE = re.compile(r"\.*[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_CHANGES = frozenset(
-    "append extend insert add update setdefault pop popitem popleft appendleft remove discard clear".split()
 )
 
 
@@ -85,14 +74,14 @@ class _Walk:
 
     def digest(self, value: Any) -> bytes:
         if type(value) in _PLAIN:
-            return _hash(type(value).__name__, repr(value))
+            return hashed(type(value).__name__, repr(value))
         key = id(value)
         if key in self.open:
-            return _hash("again", str(self.open[key]))
+            return hashed("again", str(self.open[key]))
         if key not in self.done:
             self.kept.append(value)
             self.open[key] = len(self.open)
-            self.done[key] = _hash(*self._parts(value))
+            self.done[key] = hashed(*self._parts(value))
             del self.open[key]
         return self.done[key]
 
@@ -179,7 +168,7 @@ class _Walk:
             yield edition(found.__module__)
             return
         yield from self._all(type(found), *found.__bases__)
-        written = _written_names(sys.modules.get(found.__module__))
+        written = written_names(sys.modules.get(found.__module__))
         for name in sorted(vars(found).keys() - _NOT_OF_A_CLASS):
             yield from (name, self._variable(found, f"{found.__module__}.{found.__qualname__}", name, written))
 
@@ -193,8 +182,8 @@ class _Walk:
         yield from self._all(function.__code__, function.__defaults__, function.__kwdefaults__)
         yield from self._all(*(function.__closure__ or ()))
         yield self.digest({name: value for name, value in vars(function).items() if name != "__wrapped__"})
-        names, imported, variables = _names(function.__code__)
-        written = _written_names(sys.modules.get(module))
+        names, imported, variables = names_in(function.__code__)
+        written = written_names(sys.modules.get(module))
         for name in sorted(variables & function.__globals__.keys()):
             value = function.__globals__[name]
             yield name
@@ -236,7 +225,7 @@ class _Walk:
         if is_installed(module, module.__name__):
             yield edition(module.__name__)
             return
-        written = _written_names(module)
+        written = written_names(module)
         named = {name for name in vars(module) if not name.startswith("__")}
         for name in sorted(named if names is None else named & names):
             value = vars(module)[name]
@@ -253,8 +242,8 @@ class _Walk:
         value = vars(owner)[name] if isinstance(owner, type) else owner[name]
         if name not in written or isinstance(value, type | types.FunctionType):
             return self.digest(value)
-        source = _source(sys.modules.get(place) or sys.modules.get(place.rpartition(".")[0]))
-        first = place, name, _hash(source)
+        source = source_of(sys.modules.get(place) or sys.modules.get(place.rpartition(".")[0]))
+        first = place, name, hashed(source)
         if first not in _FIRST_MET:
             _FIRST_MET[first] = _Walk().digest(value)
         return _FIRST_MET[first]
@@ -263,180 +252,8 @@ class _Walk:
 _FIRST_MET: dict[tuple[str, str, bytes], bytes] = {}
 
 
-def _hash(*parts: str | bytes) -> bytes:
-    found = xxhash.xxh3_128()
-    for part in parts:
-        part = part.encode(errors="surrogatepass") if isinstance(part, str) else part
-        found.update(len(part).to_bytes(8, "little"))
-        found.update(part)
-    return found.digest()
-
-
 def _contents(cell: types.CellType) -> tuple[Any, ...]:
     try:
         return (cell.cell_contents,)
     except ValueError:  # empty
         return ()
-
-
-def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[tuple[str, int]], frozenset[str]]:
-    """Of code and all in it: names and strings, modules that it imports, variables of its module."""
-    names, imported, variables = set(code.co_names), set(), set()
-    names |= {constant for constant in code.co_consts if isinstance(constant, str)}  # getattr(module, "name")
-    constants: list[Any] = []
-    for step in dis.get_instructions(code):
-        if step.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
-            constants.append(step.argval)
-        elif step.opname == "IMPORT_NAME":
-            imported.add((step.argval, constants[-2] if isinstance(constants[-2], int) else 0))
-        elif "GLOBAL" in step.opname or step.opname == "LOAD_NAME":
-            variables.add(step.argval)
-    if not names.isdisjoint(("import_module", "__import__")):
-        words = (constant for constant in code.co_consts if isinstance(constant, str) and _MODULE.fullmatch(constant))
-        imported |= {(word.lstrip("."), len(word) - len(word.lstrip("."))) for word in words}
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            more = _names(inner)
-            names, imported, variables = names | more[0], imported | more[1], variables | more[2]
-    return frozenset(names), frozenset(imported), frozenset(variables)
-
-
-def _source(module: types.ModuleType | None) -> str:
-    path = getattr(module, "__file__", None)
-    try:
-        return Path(path).read_text() if path and path.endswith(".py") else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _written_names(module: types.ModuleType | None) -> frozenset[str]:
-    return _written(_source(module))
-
-
-@functools.lru_cache(maxsize=256)
-def _written(source: str) -> frozenset[str]:
-    """Names that functions of a module write into, and those that begin empty."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return frozenset()
-    found: set[str | None] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            found.update(node.names)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGES:
-            found.add(_last_name(node.func.value))
-        elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
-            targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
-            targets = [one for target in targets for one in getattr(target, "elts", [target])]
-            if not isinstance(node, ast.Delete) and _is_empty(node.value):
-                found.update(_last_name(target) for target in targets)
-            found.update(_last_name(target.value) for target in targets if isinstance(target, ast.Subscript))
-            found.update(target.attr for target in targets if isinstance(target, ast.Attribute) and not _own(target))
-    return frozenset(name for name in found if name)
-
-
-def _own(target: ast.Attribute) -> bool:
-    return isinstance(target.value, ast.Name) and target.value.id == "self"
-
-
-def _last_name(node: ast.AST) -> str | None:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
-
-
-def _is_empty(node: ast.expr | None) -> bool:
-    if isinstance(node, ast.Dict):
-        return not node.keys
-    if isinstance(node, ast.List | ast.Set | ast.Tuple):
-        return not isinstance(node, ast.Tuple) and not node.elts
-    makers = ("list", "dict", "set", "deque", "defaultdict", "Counter", "OrderedDict")
-    if not isinstance(node, ast.Call) or _last_name(node.func) not in makers:
-        return False
-    return not node.args or _last_name(node.func) == "defaultdict"
-
-
-@functools.cache
-def _installed_folders() -> tuple[str, ...]:
-    folders = [sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders += [*site.getsitepackages(), site.getusersitepackages()]
-    return tuple({os.path.realpath(folder) + os.sep for folder in folders})
-
-
-@functools.cache
-def is_path_installed(path: str) -> bool:
-    """Whether a file is of the standard library or of an installed package."""
-    if path.startswith("<frozen") or path in ("built-in", "frozen"):
-        return True
-    return not path.startswith("<") and os.path.realpath(path).startswith(_installed_folders())
-
-
-def is_installed(module: types.ModuleType | None, name: str) -> bool:
-    """Whether a module is of an installed package, and so counts by its edition.
-
-    Args:
-        module: The module, if it is loaded.
-        name: Its name.
-
-    Returns:
-        Whether it is.
-    """
-    top = name.partition(".")[0]
-    if top == "__main__":
-        return is_path_installed(getattr(module, "__file__", None) or "<stdin>")
-    path = getattr(module, "__file__", None)
-    return top in (*sys.stdlib_module_names, builtins.__name__, "hf_curriculum") or is_path_installed(path or "<>")
-
-
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python"}
-
-
-@functools.cache
-def edition(name: str) -> str:
-    """Version of the package that a module is of, and a hash of its files as they were installed.
-
-    Args:
-        name: Of the module.
-
-    Returns:
-        The words; of Python itself for the standard library, empty for what is not installed.
-    """
-    top = name.partition(".")[0]
-    if top != name:
-        return edition(top)
-    if top in sys.stdlib_module_names:
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
-    try:
-        found = importlib.metadata.distribution(_DISTRIBUTIONS.get(top, top))
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return str(getattr(sys.modules.get(top), "__version__", ""))
-    files = [line for line in (found.read_text("RECORD") or "").splitlines() if ".py," in line or ".so" in line]
-    return f"{found.version} {_hash(*sorted(files)).hex()}"
-
-
-def tokenizer_parts(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
-    """All that decides the tokens of a text, but for the truncation and padding that each call sets anew.
-
-    Args:
-        tokenizer: Fast or in plain Python.
-
-    Returns:
-        Its class, its settings, and the content of the files that it would save.
-    """
-    settings = ("padding_side", "truncation_side", "model_max_length", "model_input_names", "special_tokens_map")
-    found = [type(tokenizer), *(getattr(tokenizer, name, None) for name in settings)]
-    kept = {name: value for name, value in tokenizer.init_kwargs.items() if _is_setting(value)}
-    places = {"name_or_path", *tokenizer.vocab_files_names}
-    found.append({name: kept[name] for name in sorted(kept.keys() - places)})
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            content: Any = file.read_bytes()
-            if file.name == "tokenizer.json":
-                content = json.loads(content)
-                content = json.dumps(content | {"truncation": None, "padding": None}, sort_keys=True)
-            found += [file.name, content]
-    return found
-
-
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | list | dict | tuple | type(None))

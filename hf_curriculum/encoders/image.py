@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from hf_curriculum.data import read_image
 from hf_curriculum.encoders.base import Prepared, single_batches
 from hf_curriculum.encoders.hub import OWN, HubEncoder
-from hf_curriculum.encoders.identity import edition
+from hf_curriculum.encoders.packages import edition
 
 # Pooling of the authors where it is not the class token: the model's own pooled output, mostly a normalised mean.
 _OWN_POOLING = {

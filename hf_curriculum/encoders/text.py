@@ -15,8 +15,9 @@ from transformers import (
 from hf_curriculum.data import read_text
 from hf_curriculum.encoders.base import Batch, Prepared
 from hf_curriculum.encoders.hub import OWN, HubEncoder
-from hf_curriculum.encoders.identity import edition, tokenizer_parts
+from hf_curriculum.encoders.packages import edition
 from hf_curriculum.encoders.sentence import SentenceModules
+from hf_curriculum.encoders.tokens import tokenizer_parts
 
 _UNLIMITED = 2**31  # tokens; the 1e30 of a tokenizer without a limit is more than its truncation takes
 _LETTERS_A_TOKEN = 200  # no more of a text than so many letters for each token that the encoder takes is tokenised

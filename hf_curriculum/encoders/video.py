@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from hf_curriculum.data import read_video
 from hf_curriculum.encoders.base import Prepared, single_batches
 from hf_curriculum.encoders.hub import HubEncoder
-from hf_curriculum.encoders.identity import edition
+from hf_curriculum.encoders.packages import edition
 
 
 class VideoEncoder(HubEncoder):

@@ -22,8 +22,8 @@ from transformers import CTRLTokenizer
 
 from hf_curriculum import Embedder, add_embeddings
 from hf_curriculum.encoders import digest
-from hf_curriculum.encoders.identity import tokenizer_parts
 from hf_curriculum.encoders.resolve import Options, load_encoder
+from hf_curriculum.encoders.tokens import tokenizer_parts
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("own_cache")]
 

@@ -27,6 +27,9 @@ HOUSE = {
         "media",
     ],
     "encoders": [
+        "packages",
+        "reach",
+        "tokens",
         "identity",
         "base",
         "hub",
