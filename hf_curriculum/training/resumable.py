@@ -10,6 +10,7 @@ from datasets import IterableDataset
 from transformers import Trainer
 
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
+from hf_curriculum.training.checksums import write_checksums
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.groups import GroupSampler
@@ -202,13 +203,15 @@ class Resumable(_Base):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         state = self._curriculum_state()  # every process has its part
+        folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
         if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
             forget_whole(folder)
             write_curriculum(folder, state)
         if self._learning is not None:
-            self._learning.save(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+            self._learning.save(folder)
         super()._save_checkpoint(model, trial)
+        if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
+            write_checksums(folder)
 
     def _curriculum_state(self) -> dict[str, Any]:
         """What :class:`Beginning` takes from a checkpoint, ready for JSON."""

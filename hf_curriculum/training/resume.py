@@ -40,7 +40,7 @@ class Beginning:
             return cls()
         trainer = json.loads(path.read_text())
         own = path.with_name(CURRICULUM_FILE)
-        before = json.loads(own.read_text()) if own.is_file() else trainer["stateful_callbacks"].get(STATE_KEY, {})
+        before = json.loads(own.read_text()) if own.is_file() else trainer.get("stateful_callbacks", {}).get(STATE_KEY, {})
         return cls(trainer["global_step"], before)
 
     def planned_length(

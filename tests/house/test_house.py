@@ -82,6 +82,7 @@ HOUSE = {
         "stream",
         "stream_training",
         "coverage",
+        "checksums",
         "checkpoint",
         "weights",
         "trackers",
