@@ -19,7 +19,7 @@ from hf_curriculum.training.resume import STATE_KEY, Beginning, sampler_settings
 from hf_curriculum.training.stream_training import StreamTraining
 from hf_curriculum.training.trackers import tell_trackers
 from hf_curriculum.training.trainer_sampler import TrainerSampler
-from hf_curriculum.training.weights import load_weights
+from hf_curriculum.training.weights import load_weights, names_for_adapters
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
@@ -212,6 +212,9 @@ class Resumable(_Base):
         super()._save_checkpoint(model, trial)
         if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
             write_checksums(folder)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, names_for_adapters(self.model) if state_dict is None else state_dict)
 
     def _curriculum_state(self) -> dict[str, Any]:
         """What :class:`Beginning` takes from a checkpoint, ready for JSON."""

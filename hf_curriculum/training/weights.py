@@ -61,6 +61,21 @@ def load_weights(model: Module, checkpoint: str) -> bool:
     return True
 
 
+def names_for_adapters(model: Module) -> _Weights | None:
+    """What to save of a compiled or parallel model with adapters of PEFT: under the names that PEFT knows.
+
+    Of the names that ``Trainer`` hands on, PEFT knows none, and saves adapters without weights.
+
+    Args:
+        model: That of the trainer.
+
+    Returns:
+        Its state; ``None`` where ``Trainer`` does right by itself.
+    """
+    inner = _inner(model)
+    return inner.state_dict() if inner is not model and _is_peft(inner) else None
+
+
 def _require_none(missing: list[str], checkpoint: str | Path) -> None:
     if missing:
         raise RuntimeError(
