@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -53,9 +54,19 @@ def check_whole(checkpoint: str) -> None:
     """Raise unless a run can go on from this checkpoint.
 
     Raises:
-        ValueError: If a file is missing or cut off; it is named.
+        TypeError: If it is no path.
+        ValueError: If a file is missing or damaged; it is named.
     """
-    if Path(checkpoint).is_dir() and (fault := find_damage(Path(checkpoint))):
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"resume_from_checkpoint must be True or the folder of a checkpoint, got {checkpoint!r}.")
+    path = Path(checkpoint)
+    inside = sorted(each.name for each in path.glob("checkpoint-*"))
+    if inside and not (path / _STATE).exists():
+        raise ValueError(
+            f"{path} is an output folder, not a checkpoint: name one of those in it, {inside}, or set output_dir "
+            "to it and pass resume_from_checkpoint=True, the newest whole one."
+        )
+    if path.is_dir() and (fault := find_damage(path)):
         raise ValueError(f"{fault}. Resume from another checkpoint; True takes the newest whole one.")
 
 

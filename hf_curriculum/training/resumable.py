@@ -68,6 +68,7 @@ class Resumable(_Base):
             What ``Trainer.train`` returns.
 
         Raises:
+            TypeError: If ``resume_from_checkpoint`` is neither of these.
             ValueError: If the checkpoint that is named, or every one, is damaged; the file is named.
         """
         if resume_from_checkpoint is True:

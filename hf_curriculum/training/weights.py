@@ -116,7 +116,9 @@ def _adapter(folder: Path) -> _Weights:
 
 
 def _set_adapters(inner: Any, adapters: dict[str, _Weights], checkpoint: Path) -> None:
-    """Give a model its adapters if they, and all else that it trains, were saved: PEFT would only warn, or say nothing.
+    """Give a model its adapters if they, and all else that it trains, were saved.
+
+    PEFT would only warn, or say nothing.
 
     Raises:
         RuntimeError: If not; the weights are named, and nothing is loaded.

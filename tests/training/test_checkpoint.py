@@ -628,6 +628,35 @@ def test_a_checkpoint_of_weights_alone_is_whole(finished, tmp_path):
     assert newest_whole(str(tmp_path)) == str(tmp_path / "checkpoint-6")
 
 
+@pytest.mark.parametrize("as_given", [str, Path, "{}/".format], ids=["text", "path", "slash"])
+def test_a_checkpoint_is_named_in_any_way_and_may_be_a_link(finished, as_given, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint-4").symlink_to(finished[0] / "checkpoint-4")
+    (tmp_path / "out" / "checkpoint-9").symlink_to(tmp_path / "nowhere")
+    for given in (as_given(tmp_path / "out" / "checkpoint-4"), True):
+        trainer = line_trainer(tmp_path / "out", save_strategy="no")
+        trainer.train(resume_from_checkpoint=given)
+        assert_same(trainer.model, finished[1])
+
+
+@pytest.mark.parametrize("given", [4, ["checkpoint-4"], b"checkpoint-4"])
+def test_what_is_no_checkpoint_is_told(given, tmp_path):
+    with pytest.raises(TypeError, match="resume_from_checkpoint must be True or the folder of a checkpoint, got "):
+        line_trainer(tmp_path).train(resume_from_checkpoint=given)
+
+
+def test_an_output_folder_is_no_checkpoint(finished, tmp_path):
+    with pytest.raises(ValueError, match="is an output folder, not a checkpoint: name one of .*checkpoint-4.*=True"):
+        line_trainer(tmp_path).train(resume_from_checkpoint=str(finished[0]))
+
+
+def test_a_checkpoint_that_save_total_limit_takes_for_an_old_one_is_no_error(finished, tmp_path):
+    shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-60")
+    trainer = line_trainer(tmp_path, save_total_limit=1)
+    trainer.train(resume_from_checkpoint=str(finished[0] / "checkpoint-4"))
+    assert_same(trainer.model, finished[1])
+
+
 def test_where_none_is_whole_that_is_said_of_each(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "out")
     for step, name in ((2, "optimizer.pt"), (4, "model.safetensors"), (6, "trainer_state.json")):
