@@ -16,7 +16,6 @@ _BARE = re.compile(rf"""{_BEFORE}(?<!:(?=//)){_ROOT}(?:[^\s'"<>|?*]*[\\/])?(?=[^
 _HOME = re.compile(
     rf"{_BEFORE}(?:file:/*)?(?:/home|/Users|[A-Z]:[\\/]+Users)[\\/]+{_NAME}[\\/]*(?![^\s'\"<>|:;,)\]])", re.IGNORECASE
 )
-_FOLDERS = re.compile(r".*[\\/](?=[^\\/])", re.DOTALL)
 _URL = re.compile(r"""://[^\s'"]+""")
 Field = Callable[[Any], bool]
 
@@ -77,7 +76,8 @@ def _public(part: str) -> str:
 
 def _last(path: str) -> str:
     """The name of a file, or of a folder that is not somebody's home."""
-    return "~" if _HOME.fullmatch(path) else _FOLDERS.sub("", path)
+    whole = path.rstrip("\\/")
+    return "~" if _HOME.fullmatch(path) else path[1 + max(whole.rfind("/"), whole.rfind("\\")) :]
 
 
 def path_name(path: str) -> str:
