@@ -37,7 +37,7 @@ def load_weights(model: Module, checkpoint: str) -> bool:
 
     Returns:
         Whether it did. Not, if ``Trainer`` does right by itself, since the weights have the names that they have in
-        the model; nor if the folder has no such file, but adapters, for example.
+        the model; nor if the folder has no such file.
 
     Raises:
         RuntimeError: If the checkpoint lacks a weight of the model, or has it in another shape; all are named.
