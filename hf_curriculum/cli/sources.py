@@ -1,7 +1,8 @@
 """From what a user types on the command line to a dataset."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
@@ -57,7 +58,9 @@ def load(names: str | Sequence[str], split: str | None, config: str | None = Non
         raise ValueError(f"{lacking!r} is no file; several sources must be files of one type.{_meant(lacking)}")
     [name] = names
     if any(os.path.isfile(os.path.join(name, known)) for known in ("dataset_dict.json", "state.json")):
-        return _pick(load_from_disk(name), split)
+        with _readable(name):
+            saved = load_from_disk(name)
+        return _pick(saved, split)
     try:
         return _pick(load_dataset(name, config, split=split), split)
     except DatasetGenerationError as error:
@@ -228,11 +231,19 @@ def _load_files(paths: list[Path], split: str | None) -> Dataset | DatasetDict:
     stems = {path.name.partition(".")[0]: str(path) for path in paths}
     named = len(paths) > 1 and len(stems) == len(paths) and stems.keys() <= _SPLITS
     files: dict[str, str] | list[str] = stems if named else [str(path) for path in paths]
-    try:  # files without names of splits are one, which their builder calls train
-        return _pick(load_dataset(_BUILDERS[kinds[0]], data_files=files, **options), split)
-    except (DatasetGenerationError, pa.ArrowInvalid) as error:
-        which = str(paths[0]) if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
-        raise _unreadable(which, error) from error
+    which = str(paths[0]) if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
+    with _readable(which):  # files without names of splits are one, which their builder calls train
+        loaded = load_dataset(_BUILDERS[kinds[0]], data_files=files, **options)
+    return _pick(loaded, split)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """A file, or what describes it, may be damaged or written by hand: none of the errors inside its readers."""
+    try:
+        yield
+    except (DatasetGenerationError, pa.ArrowInvalid, AttributeError, TypeError, LookupError, RecursionError) as error:
+        raise _unreadable(what, error) from error
 
 
 def _unreadable(what: str, error: Exception) -> Exception:

@@ -25,6 +25,7 @@ from .media import read_image as read_image
 from .media import read_text as read_text
 from .media import read_video as read_video
 from .media import undecoded as undecoded
+from .options import function_name as function_name
 from .options import hint as hint
 from .options import is_number as is_number
 from .options import plain_number as plain_number

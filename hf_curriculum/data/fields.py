@@ -9,9 +9,14 @@ from typing import Any
 
 _LONGEST = 100_000  # letters of a text
 _LONGEST_PATH, _LONGEST_PART = 4_096, 255
-_ROOT = r"(?:file:/+|~?/|[A-Za-z]:[\\/]|\\\\|\.{1,2}[\\/])"
-_QUOTED = re.compile(rf"""(['"]){_ROOT}(?:(?!\1).)*[\\/](?=[^\\/'"])""")
-_BARE = re.compile(rf"""(?<![\w/.\\'"-])(?<!:(?=//)){_ROOT}(?:[^\s'"<>|?*]*[\\/])?(?=[^\s'"\\/])""")
+_ROOT = r"(?:file:/|~?/|~[\w.-]+/|\$\w+/|%\w+%[\\/]|[A-Za-z]:[\\/]|\\\\(?:[?.]\\)?|\.{1,2}[\\/])"
+_QUOTED = re.compile(rf"""(['"])({_ROOT}(?:(?!\1).)*)""", re.IGNORECASE)
+_BEFORE, _NAME = r"""(?<![\w/.\\'"-])""", r"""[^\\/\s'"<>|:;,)\]]+"""
+_BARE = re.compile(rf"""{_BEFORE}(?<!:(?=//)){_ROOT}(?:[^\s'"<>|?*]*[\\/])?(?=[^\s'"\\/])""", re.IGNORECASE)
+_HOME = re.compile(
+    rf"{_BEFORE}(?:file:/*)?(?:/home|/Users|[A-Z]:[\\/]+Users)[\\/]+{_NAME}[\\/]*(?![^\s'\"<>|:;,)\]])", re.IGNORECASE
+)
+_URL = re.compile(r"""://[^\s'"]+""")
 Field = Callable[[Any], bool]
 
 
@@ -51,8 +56,28 @@ def require_name(name: str, what: str) -> None:
 
 
 def without_folders(text: str) -> str:
-    """A text whose paths are cut to the names of their files: the folders before them tell who wrote it."""
-    return _BARE.sub("", _QUOTED.sub(r"\1", text))
+    """A text whose paths are cut to the names of their files: the folders before them tell who wrote it.
+
+    URLs lose what lets their reader in: a user with a password, and the query, where signatures stand.
+    """
+    text = _URL.sub(_without_secrets, text)
+    text = _QUOTED.sub(lambda found: found[1] + _last(found[2]), text)
+    return _BARE.sub("", _HOME.sub("~", text))
+
+
+def _without_secrets(url: re.Match[str]) -> str:
+    return "".join(map(_public, re.split("(://|::)", url[0])))  # URLs may be chained
+
+
+def _public(part: str) -> str:
+    host, slash, path = part.partition("/")
+    return re.split("[?#]", host.rpartition("@")[2] + slash + path)[0]
+
+
+def _last(path: str) -> str:
+    """The name of a file, or of a folder that is not somebody's home."""
+    whole = path.rstrip("\\/")
+    return "~" if _HOME.fullmatch(path) else path[1 + max(whole.rfind("/"), whole.rfind("\\")) :]
 
 
 def path_name(path: str) -> str:
@@ -65,8 +90,9 @@ def _kept(record: object, fields: Mapping[str, Field]) -> dict[str, Any]:
     if not isinstance(record, Mapping):
         return {}
     kept = {name: value for name, value in record.items() if _is_text(name) and fields.get(name, _is_plain)(value)}
-    if isinstance(model := kept.get("model_id"), str) and re.match(_ROOT, model):
-        kept["model_id"] = path_name(model)
+    if isinstance(model := kept.get("model_id"), str):
+        is_path = re.match(_ROOT, model.strip(), re.IGNORECASE)
+        kept["model_id"] = path_name(model.strip()) if is_path else _URL.sub(_without_secrets, model)
     return kept
 
 

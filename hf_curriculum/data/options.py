@@ -107,3 +107,23 @@ def require_number(number: Any, name: str) -> None:
     """
     if not is_number(plain_number(number)):
         raise TypeError(f"{name} must be a number, got {number!r}.")
+
+
+def function_name(function: Any) -> str:
+    """By what a function is known: of a partial one that of the whole, of an object its class's.
+
+    A ``repr`` would have its place in memory, which another process does not have, and all that was bound to it.
+
+    Args:
+        function: Anything that can be called.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> function_name(functools.partial(int, base=2))
+        'int'
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

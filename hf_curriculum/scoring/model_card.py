@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from hf_curriculum.markdown import inline
+
 _CARD = """\
 ---
 library_name: hf-curriculum
@@ -85,7 +87,7 @@ def card_text(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         k=config["sizes"][0],
         classes=f" in {len(set(labels))} classes" if labels else "",
         dim=config["dim"],
-        choice=config["chosen_by_"] or "not known",
+        choice=inline(config["chosen_by_"] or "not known", 1_000),  # from a file, perhaps of somebody else
         space=f", {space}" if space else "",
         easy=_EASY[config["measure"]],
         measure=config["measure"],

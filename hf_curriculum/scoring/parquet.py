@@ -3,6 +3,7 @@
 import json
 import logging
 import operator
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from hf_curriculum.data import (
     provenance,
     read_labels,
     require_column,
+    without_folders,
 )
 from hf_curriculum.embedding import FULL, Embedder
 from hf_curriculum.processes import this_process
@@ -141,7 +143,7 @@ def score_parquet(
     job.output.begin(
         {
             "input": f"{len(source):,} rows in {len(source.stamps):,} files, {_hash(str(source.stamps).encode())}",
-            "model": model_id if isinstance(model_id, str) else type(model_id).__qualname__,
+            "model": _name(model_id),
             "embedding": _embedding(model_id, embedding_options),
             "on_error": embedding_options.get("on_error", "raise"),
             "scorer": _description(scorer),
@@ -360,6 +362,13 @@ def _in_proportion(labels: NDArray[Any], total: Counter[Any], seed: int) -> NDAr
     return kept
 
 
+def _name(model_id: Any) -> str:
+    """Of a local model its folder's alone: the output may be made public, and its vectors tell models apart."""
+    if not isinstance(model_id, str):
+        return type(model_id).__qualname__
+    return Path(model_id).resolve().name if os.path.isdir(model_id) else model_id
+
+
 def _embedding(model_id: Any, options: dict[str, Any]) -> str:
     """What decides the vectors; neither what happens to bad rows, nor how many rows run at once."""
     decisive = {name: value for name, value in options.items() if name not in ("on_error", "batch_size")}
@@ -370,7 +379,9 @@ def _embedding(model_id: Any, options: dict[str, Any]) -> str:
 def _description(scorer: DifficultyScorer) -> str:
     """Options of a scorer that will be fitted, content of one that is."""
     options = {name: getattr(scorer, name) for name in OPTIONS}
-    text = json.dumps(options | ({} if scorer.clusterer is None else {"clusterer": repr(scorer.clusterer)}))
+    if scorer.clusterer is not None:
+        options["clusterer"] = without_folders(repr(scorer.clusterer))
+    text = json.dumps(options)
     if not scorer.is_fitted:
         return text
     with tempfile.TemporaryDirectory() as folder:

@@ -232,12 +232,19 @@ def _footer(file: str) -> _Footer:
                 metadata = pq.read_metadata(opened)
             except pa.ArrowInvalid as error:
                 raise ValueError(f"{file} is not a whole Parquet file: {error}") from error
+    try:
+        schema = metadata.schema.to_arrow_schema()
+        Features.from_arrow_schema(schema)
+    except Exception as error:  # whatever a record that was damaged, or written by hand, makes its readers raise
+        raise ValueError(
+            f"{file} does not say what its columns are: its metadata cannot be read ({type(error).__name__}: {error})."
+        ) from error
     age = next((info[name] for name in ("mtime", "ETag", "LastModified", "last_commit") if info.get(name)), None)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     return _Footer(
         file,
         f"{file} {info.get('size')} {age}",
-        metadata.schema.to_arrow_schema(),
+        schema,
         [(group.num_rows, group.total_byte_size) for group in groups],
     )
 

@@ -227,7 +227,7 @@ def _read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
                     )
             arrays = {name: file.get_tensor(name) for name in shapes}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}). {AGAIN}") from error
+        raise ValueError(f"{path} is not a whole safetensors file ({str(error)[:200]!r}). {AGAIN}") from error
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{path}: tensor {name!r} has NaN or infinite numbers. {AGAIN}")

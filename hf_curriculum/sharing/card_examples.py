@@ -8,7 +8,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from hf_curriculum.data import DIFFICULTY, modality_of, read_clusters, read_difficulty
-from hf_curriculum.sharing.markdown import inline, table
+from hf_curriculum.markdown import inline, table
 from hf_curriculum.training import CurriculumConfig
 from hf_curriculum.viewing import expected_draws, label_counts, read_classes, read_row, shown_column, summarize
 

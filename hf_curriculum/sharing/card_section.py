@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from hf_curriculum._optional import HOME, install_line
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
+from hf_curriculum.markdown import hub_link, inline, literal, table
 from hf_curriculum.sharing.card_examples import first_draws, label_mix, text_column, text_draws, text_examples
 from hf_curriculum.sharing.card_merge import BEGIN, END
-from hf_curriculum.sharing.markdown import hub_link, inline, literal, table
 from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import TrainerState
+
+from hf_curriculum.training.checksums import CHECKSUMS, read_checksums, require_same
 
 logger = logging.getLogger(__name__)
 _STATE = "trainer_state.json"
@@ -51,9 +54,19 @@ def check_whole(checkpoint: str) -> None:
     """Raise unless a run can go on from this checkpoint.
 
     Raises:
-        ValueError: If a file is missing or cut off; it is named.
+        TypeError: If it is no path.
+        ValueError: If a file is missing or damaged; it is named.
     """
-    if Path(checkpoint).is_dir() and (fault := find_damage(Path(checkpoint))):
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"resume_from_checkpoint must be True or the folder of a checkpoint, got {checkpoint!r}.")
+    path = Path(checkpoint)
+    inside = sorted(each.name for each in path.glob("checkpoint-*"))
+    if inside and not (path / _STATE).exists():
+        raise ValueError(
+            f"{path} is an output folder, not a checkpoint: name one of those in it, {inside}, or set output_dir "
+            "to it and pass resume_from_checkpoint=True, the newest whole one."
+        )
+    if path.is_dir() and (fault := find_damage(path)):
         raise ValueError(f"{fault}. Resume from another checkpoint; True takes the newest whole one.")
 
 
@@ -96,15 +109,16 @@ def check_best(checkpoint: str) -> None:
 
 
 def forget_whole(checkpoint: Path) -> None:
-    """Before a checkpoint is written anew: its last file no longer says that the others are whole."""
-    (checkpoint / _STATE).unlink(missing_ok=True)
+    """Before a checkpoint is written anew: its last files no longer say that the others are whole."""
+    for name in (_STATE, CHECKSUMS):
+        (checkpoint / name).unlink(missing_ok=True)
 
 
 def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint: the file, and why no run can go on from it; ``None`` if it is whole.
 
-    ``Trainer`` writes the state last, so where it is whole, the others were written too; they may have been lost or
-    cut off later, by a full disk or a loss of power.
+    ``Trainer`` writes the state last, so where it is whole, the others were written too; they may have been lost, cut
+    off or changed later, by a full disk, a loss of power or a failing disk.
     """
     names = {path.name for path in checkpoint.iterdir()}
     if _STATE not in names:
@@ -117,16 +131,22 @@ def find_damage(checkpoint: Path) -> str | None:
         return f"{checkpoint} has no optimizer.pt"
     if "optimizer.pt" in names and "scheduler.pt" not in names:
         return f"{checkpoint} has no scheduler.pt"
-    for path in sorted(checkpoint.iterdir()):
-        try:
-            _open(path)
-        except (OSError, ValueError, KeyError, AttributeError, SafetensorError, BadZipFile) as error:
-            return f"{path} is damaged ({error})"
+    path = checkpoint / CHECKSUMS
+    try:
+        checksums = read_checksums(checkpoint)
+        for name, checksum in checksums.items():
+            path = checkpoint / name
+            require_same(path, checksum)
+        for path in sorted(checkpoint.iterdir()):
+            if path.name not in checksums:
+                _open(path)
+    except Exception as error:  # whatever a damaged file makes a reader raise
+        return f"{path} is damaged ({error or type(error).__name__})"
     return None
 
 
 def _open(path: Path) -> None:
-    """Raise unless a file is there to its end; the tensors are not read."""
+    """Raise unless a file without a checksum is there to its end; the tensors are not read."""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt"):
             pass
@@ -135,7 +155,7 @@ def _open(path: Path) -> None:
             if (part := archive.testzip()) is not None:
                 raise BadZipFile(f"its part {part} is not what was written")
     elif path.name == _STATE:
-        json.loads(path.read_text())["global_step"]
+        TrainerState.load_from_json(str(path))
     elif path.name == "curriculum.json":
         json.loads(path.read_text())
     elif path.name.endswith(".index.json"):

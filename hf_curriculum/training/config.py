@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, SupportsFloat
 
-from hf_curriculum.data import is_number, plain_number, require_count, suggesting
+from hf_curriculum.data import function_name, is_number, plain_number, require_count, suggesting
 
 logger = logging.getLogger(__name__)
 UNIFORM_FRACTION = 1 - 1 / math.e
@@ -158,11 +158,10 @@ class CurriculumConfig:
             ValueError: If the schedule is a function, which JSON cannot hold.
         """
         if callable(self.schedule):
-            name = getattr(self.schedule, "__qualname__", repr(self.schedule))
             raise ValueError(
-                f"schedule is the function {name}, which JSON cannot hold. Keep it in code and write the rest: "
-                "replace(config, schedule='linear').to_json(), with dataclasses.replace; after from_json put it back "
-                "in the same way."
+                f"schedule is the function {function_name(self.schedule)}, which JSON cannot hold. Keep it in code "
+                "and write the rest: replace(config, schedule='linear').to_json(), with dataclasses.replace; after "
+                "from_json put it back in the same way."
             )
         return json.dumps(self.to_dict(), indent=2)
 

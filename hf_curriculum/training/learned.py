@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
-from hf_curriculum.data import plain_number, require_count, require_number, suggesting
+from hf_curriculum.data import function_name, plain_number, require_count, require_number, suggesting
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -70,7 +70,7 @@ class LearnedDifficulty:
     @property
     def name(self) -> str:
         """The source, or the name of the function."""
-        return self.source if isinstance(self.source, str) else getattr(self.source, "__qualname__", repr(self.source))
+        return self.source if isinstance(self.source, str) else function_name(self.source)
 
 
 class RunningMeans:

@@ -10,6 +10,7 @@ from datasets import IterableDataset
 from transformers import Trainer
 
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
+from hf_curriculum.training.checksums import write_checksums
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.coverage import Coverage
 from hf_curriculum.training.groups import GroupSampler
@@ -18,7 +19,7 @@ from hf_curriculum.training.resume import STATE_KEY, Beginning, sampler_settings
 from hf_curriculum.training.stream_training import StreamTraining
 from hf_curriculum.training.trackers import tell_trackers
 from hf_curriculum.training.trainer_sampler import TrainerSampler
-from hf_curriculum.training.weights import load_weights
+from hf_curriculum.training.weights import load_weights, names_for_adapters
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Base  # whose attributes the mixin uses
@@ -67,6 +68,7 @@ class Resumable(_Base):
             What ``Trainer.train`` returns.
 
         Raises:
+            TypeError: If ``resume_from_checkpoint`` is neither of these.
             ValueError: If the checkpoint that is named, or every one, is damaged; the file is named.
         """
         if resume_from_checkpoint is True:
@@ -202,13 +204,18 @@ class Resumable(_Base):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         state = self._curriculum_state()  # every process has its part
+        folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
         if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
             forget_whole(folder)
             write_curriculum(folder, state)
         if self._learning is not None:
-            self._learning.save(Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}"))
+            self._learning.save(folder)
         super()._save_checkpoint(model, trial)
+        if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
+            write_checksums(folder)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, names_for_adapters(self.model) if state_dict is None else state_dict)
 
     def _curriculum_state(self) -> dict[str, Any]:
         """What :class:`Beginning` takes from a checkpoint, ready for JSON."""

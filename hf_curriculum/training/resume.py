@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_curriculum.data import function_name
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.groups import GroupSampler
 from hf_curriculum.training.schedule import planned_fraction
@@ -40,7 +41,9 @@ class Beginning:
             return cls()
         trainer = json.loads(path.read_text())
         own = path.with_name(CURRICULUM_FILE)
-        before = json.loads(own.read_text()) if own.is_file() else trainer["stateful_callbacks"].get(STATE_KEY, {})
+        before = (
+            json.loads(own.read_text()) if own.is_file() else trainer.get("stateful_callbacks", {}).get(STATE_KEY, {})
+        )
         return cls(trainer["global_step"], before)
 
     def planned_length(
@@ -157,8 +160,7 @@ def _config_settings(config: CurriculumConfig, warmup_steps: int, total_steps: i
     settings = config.to_dict()
     if callable(config.schedule):
         planned = planned_fraction(np.linspace(0, warmup_steps, 1001), config, warmup_steps)
-        name = getattr(config.schedule, "__qualname__", repr(config.schedule))
-        settings["schedule"] = f"{name} {_checksum(planned)}"
+        settings["schedule"] = f"{function_name(config.schedule)} {_checksum(planned)}"
     if isinstance(config.warmup_steps, float):
         settings["total_steps"] = total_steps
     return settings

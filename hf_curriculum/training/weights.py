@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import Module
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers import PreTrainedModel
+from transformers.utils import is_peft_available
 
 try:
     from transformers import conversion_mapping, core_model_loading
@@ -36,13 +37,17 @@ def load_weights(model: Module, checkpoint: str) -> bool:
 
     Returns:
         Whether it did. Not, if ``Trainer`` does right by itself, since the weights have the names that they have in
-        the model; nor if the folder has no such file, but adapters, for example.
+        the model; nor if the folder has no such file.
 
     Raises:
         RuntimeError: If the checkpoint lacks a weight of the model, or has it in another shape; all are named.
     """
-    if getattr(_inner(model), "_hf_peft_config_loaded", False):
-        _load_adapter(_inner(model), Path(checkpoint))
+    inner = _inner(model)
+    if getattr(inner, "_hf_peft_config_loaded", False):
+        _load_adapter(inner, Path(checkpoint))
+        return True
+    if _is_peft(inner):
+        _load_adapters(inner, Path(checkpoint))
         return True
     saved = _read(Path(checkpoint))
     own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
@@ -56,6 +61,21 @@ def load_weights(model: Module, checkpoint: str) -> bool:
     return True
 
 
+def names_for_adapters(model: Module) -> _Weights | None:
+    """What to save of a compiled or parallel model with adapters of PEFT: under the names that PEFT knows.
+
+    Of the names that ``Trainer`` hands on, PEFT knows none, and saves adapters without weights.
+
+    Args:
+        model: That of the trainer.
+
+    Returns:
+        Its state; ``None`` where ``Trainer`` does right by itself.
+    """
+    inner = _inner(model)
+    return inner.state_dict() if inner is not model and _is_peft(inner) else None
+
+
 def _require_none(missing: list[str], checkpoint: str | Path) -> None:
     if missing:
         raise RuntimeError(
@@ -64,16 +84,64 @@ def _require_none(missing: list[str], checkpoint: str | Path) -> None:
         )
 
 
+def _is_peft(inner: Module) -> bool:
+    if not is_peft_available():
+        return False
+    from peft import PeftModel
+
+    return isinstance(inner, PeftModel)
+
+
+def _load_adapters(inner: Any, checkpoint: Path) -> None:
+    """Of PEFT's own model, each adapter has a folder, the one called ``default`` the checkpoint itself.
+
+    ``Trainer`` does not see those folders when it loads the best model, nor that a compiled model has adapters.
+    """
+    folders = {name: checkpoint if name == "default" else checkpoint / name for name in inner.peft_config}
+    _set_adapters(inner, {name: _adapter(folder) for name, folder in folders.items()}, checkpoint)
+
+
 def _load_adapter(inner: PreTrainedModel, checkpoint: Path) -> None:
     """Of a model with ``add_adapter``, the active adapter alone is saved; ``Trainer`` looks for the whole model."""
+    (adapter,) = inner.active_adapters()
+    saved = {name.removeprefix("base_model.model."): tensor for name, tensor in _adapter(checkpoint).items()}
+    _set_adapters(inner, {adapter: saved}, checkpoint)
+
+
+def _adapter(folder: Path) -> _Weights:
+    """The weights of an adapter by their names in a model that is not compiled."""
+    files = (folder / f"adapter_model.{kind}" for kind in ("safetensors", "bin"))
+    saved = next((_tensors(file) for file in files if file.is_file()), {})
+    return {_bare(name, False): tensor for name, tensor in saved.items()}
+
+
+def _set_adapters(inner: Any, adapters: dict[str, _Weights], checkpoint: Path) -> None:
+    """Give a model its adapters if they, and all else that it trains, were saved.
+
+    PEFT would only warn, or say nothing.
+
+    Raises:
+        RuntimeError: If not; the weights are named, and nothing is loaded.
+    """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    (adapter,) = inner.active_adapters()
-    saved = _tensors(checkpoint / "adapter_model.safetensors")
-    saved = {name.removeprefix("base_model.model."): tensor for name, tensor in saved.items()}
-    own = get_peft_model_state_dict(inner, adapter_name=adapter)
-    _require_none(sorted(own.keys() - saved.keys()), checkpoint)
-    set_peft_model_state_dict(inner, saved, adapter_name=adapter)
+    trained = {name: weight for name, weight in inner.named_parameters() if weight.requires_grad}
+    beside = {name for name in trained if {"modules_to_save", *inner.peft_config}.isdisjoint(name.split("."))}
+    renamed: dict[str, _Weights] = {}
+    for adapter, saved in adapters.items():
+        own = get_peft_model_state_dict(inner, adapter_name=adapter, save_embedding_layers=False)
+        names = {_bare(name, False): name for name in own}
+        _require_none(sorted(names.keys() - saved.keys()), checkpoint)
+        renamed[adapter] = {names.get(name, name): tensor for name, tensor in saved.items()}
+        kept = {tensor.data_ptr() for tensor in own.values()}
+        beside -= {name for name in beside if name in saved or trained[name].data_ptr() in kept}
+    if beside:
+        raise RuntimeError(
+            f"{checkpoint} has adapters alone, but the model trains {len(beside)} other weights: "
+            f"{', '.join(sorted(beside))}. Name their modules in modules_to_save of the adapter's config."
+        )
+    for adapter, saved in renamed.items():
+        set_peft_model_state_dict(inner, saved, adapter_name=adapter)
 
 
 def _read(checkpoint: Path) -> _Weights | None:

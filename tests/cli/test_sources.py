@@ -1,6 +1,8 @@
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, Dataset, DatasetDict
 
@@ -172,6 +174,19 @@ def test_a_damaged_file_says_what_is_wrong_with_it(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name} cannot be read: .{{10,}}"):
         load(str(tmp_path / name), "train")
+
+
+@pytest.mark.parametrize("features", ['{"n": "x"}', '{"n": {"_type": "List", "feature": []}}', "3"])
+def test_columns_that_are_described_by_hand_are_told(tmp_path, features):
+    info = b'{"info": {"features": %b}}' % features.encode()
+    table = pa.table({"n": [1]}).replace_schema_metadata({"huggingface": info})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read: .+"):
+        load(str(tmp_path / "a.parquet"), "train")
+    Dataset.from_dict({"n": [1]}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "dataset_info.json").write_text(f'{{"features": {features}}}')
+    with pytest.raises(ValueError, match="saved cannot be read: .+"):
+        load(str(tmp_path / "saved"), "train")
 
 
 def test_without_a_split_all_come(dataset, tmp_path):

@@ -1,6 +1,7 @@
 """Records that anybody can edit: what is not as we write it is absent, and no reader meets it."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -146,6 +147,9 @@ def test_fields_of_later_versions_are_kept_if_they_are_plain():
 def test_a_path_that_an_older_record_names_is_cut_to_its_name():
     for path in ("/home/alice/my-bert", "~/my-bert", "./models/my-bert", "C:\\Users\\alice\\my-bert", "../my-bert/"):
         assert encoder_fields({"model_id": path})["model_id"] == "my-bert"
+    for path in (" /home/alice/my-bert", "FILE:///home/alice/my-bert", "~alice/my-bert", "$HOME/alice/my-bert"):
+        assert encoder_fields({"model_id": path})["model_id"] == "my-bert"
+    assert encoder_fields({"model_id": "https://alice:pw@a.org/b?sig=alice"})["model_id"] == "https://a.org/b"
     for name in ("me/bert", "builtin/hog", "bert", "outer.<locals>.embed"):
         assert encoder_fields({"model_id": name})["model_id"] == name
 
@@ -161,8 +165,30 @@ def test_a_path_that_an_older_record_names_is_cut_to_its_name():
         ('"C:\\Users\\alice\\x.png" is broken', '"x.png" is broken'),
         ("C:\\Users\\alice\\x.png is broken", "x.png is broken"),
         ("https://example.org/a/b.png", "https://example.org/a/b.png"),
+        ("https://alice:pw@example.org:80/a/b@c.png?sig=alice#alice", "https://example.org:80/a/b@c.png"),
+        ("zip://a.png::https://alice@example.org/a.zip?sig=alice", "zip://a.png::https://example.org/a.zip"),
+        ("s3://alice:pw@bucket/x", "s3://bucket/x"),
+        ("~alice/x.png", "x.png"),
+        ("$HOME/alice/x.png or %USERPROFILE%\\alice\\y.png", "x.png or y.png"),
+        ("\\\\?\\C:\\Users\\alice\\x.png", "x.png"),
+        ("FILE:///home/alice/x.png", "x.png"),
+        ("Permission denied: '/home/alice'", "Permission denied: '~'"),
+        ("Permission denied: '/home/alice", "Permission denied: '~"),
+        ("/home/alice/ is no file", "~ is no file"),
+        ("C:\\Users\\alice: Permission denied", "~: Permission denied"),
         ("1/2 of and/or a / b", "1/2 of and/or a / b"),
     ],
 )
 def test_folders_are_taken_out_of_texts(text, wanted):
     assert without_folders(text).endswith(wanted) and "alice" not in without_folders(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["file:/", "/", "~a", "C:\\", "://", "://a@", "%a%", "'~/a", "/home/a ", "://?", "A:\\Users\\"]
+)
+def test_no_text_takes_long(piece):
+    for text in (piece * (100_000 // len(piece)), piece + piece[-1] * 100_000, piece + "a" * 100_000):
+        start = time.perf_counter()
+        without_folders(text)
+        encoder_fields({"model_id": text})
+        assert time.perf_counter() - start < 5  # 0.1 s; where each start reads on to the end, minutes

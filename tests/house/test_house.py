@@ -10,7 +10,7 @@ import hf_curriculum
 
 PACKAGE = Path(hf_curriculum.__file__).parent
 
-GROUND = ["_version", "_optional", "files", "processes"]
+GROUND = ["_version", "_optional", "files", "processes", "markdown"]
 """What every wing stands on."""
 
 HOUSE = {
@@ -85,6 +85,7 @@ HOUSE = {
         "stream",
         "stream_training",
         "coverage",
+        "checksums",
         "checkpoint",
         "weights",
         "trackers",
@@ -96,7 +97,7 @@ HOUSE = {
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["markdown", "card_examples", "card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
+    "sharing": ["card_examples", "card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }

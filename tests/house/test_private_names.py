@@ -73,6 +73,11 @@ PRIVATE = {
             "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
         ],
     ),
+    "_save": (
+        {"training/resumable.py"},
+        "Trainer: where the state of a compiled model gets names under which PEFT saves nothing",
+        ["training/test_checkpoint.py::test_adapters_of_peft_are_saved_and_loaded"],
+    ),
     "_get_output_dir": (
         {"training/resumable.py"},
         "Trainer: where checkpoints of a trial go",

@@ -141,6 +141,18 @@ def without_comparison(scored):
 
 
 @pytest.mark.slow
+def test_no_file_of_the_output_names_a_folder_of_the_user(running, tmp_path, texts, tiny_bert):
+    home = tmp_path / "alice-of-the-tests"
+    model = shutil.copytree(tiny_bert, home / "my-bert")
+    score_parquet(texts[0], tmp_path / "out", str(model), input_column="text", n_clusters=2, sample_rows=100)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert any(path.name == "arguments.json" for path in files)
+    assert [path for path in files if home.name.encode() in path.read_bytes()] == []
+    moved = model.rename(tmp_path / "my-bert")  # the same model in another place goes on
+    score_parquet(texts[0], tmp_path / "out", str(moved), input_column="text", n_clusters=2, sample_rows=100)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

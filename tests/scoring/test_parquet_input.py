@@ -116,6 +116,15 @@ def test_a_store_of_fsspec_is_read():
             ),
             "column 'more' is int64 there and missing here",
         ),
+        *(
+            (
+                lambda path, info=info: pq.write_table(
+                    pa.table({"n": [1]}).replace_schema_metadata({"huggingface": info}), path / "a.parquet"
+                ),
+                "a.parquet does not say what its columns are: its metadata cannot be read",
+            )
+            for info in (b"{", b'{"info": 3}', b'{"info": {"features": {"n": "x"}}}', b"\xff", b"[" * 100_000)
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, make, message):

@@ -267,6 +267,16 @@ def test_a_source_that_is_neither_folder_nor_repository_is_named(tmp_path, monke
         DifficultyScorer.from_pretrained(source, cache_dir=tmp_path / "cache")
 
 
+def test_no_text_of_a_file_is_more_than_text_in_the_card(tmp_path):
+    saved(tmp_path)
+    changed(tmp_path, chosen_by_="a | b\n\n# Heading\n<script>x</script> [c](http://d) \u202e\x1b[31m" + "e" * 5_000)
+    DifficultyScorer.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    card = (tmp_path / "again" / "README.md").read_text()
+    row = next(line for line in card.splitlines() if line.startswith("| Number of clusters |"))
+    assert row.endswith(" |") and row.count("|") - row.count("\\|") == 3 and len(row) < 1_200
+    assert not any(piece in card for piece in ("<script>", "\n# Heading", "[c](", "\u202e", "\x1b"))
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pkl", "scorer.joblib"])
 def test_a_pickle_is_never_opened(tmp_path, name):
     class Opened:

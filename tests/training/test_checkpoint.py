@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +344,66 @@ def test_an_adapter_added_by_transformers_resumes_and_is_the_best(tmp_path):
     assert_loaded(model, saved)
 
 
+def with_lora(model, **settings):
+    peft = pytest.importorskip("peft", reason="PEFT is not installed")
+    targets = [name for name, _ in model.named_modules() if name.endswith(("q_proj", "query"))]
+    return peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, **settings))
+
+
+def with_second_adapter(model):
+    model = with_lora(model)
+    model.add_adapter("second", model.peft_config["default"])
+    model.set_adapter("second")
+    return model
+
+
+def compiled_lora(model):
+    return compiled(with_lora(model, modules_to_save=["classifier"]))
+
+
+def parallel_lora(model):
+    return nn.DataParallel(with_lora(model))
+
+
+@pytest.mark.parametrize("change", [with_lora, with_second_adapter, compiled_lora, parallel_lora])
+@pytest.mark.parametrize("load", ["_load_from_checkpoint", "_load_best_model"])
+def test_adapters_of_peft_are_saved_and_loaded(change, load, tmp_path):
+    start = vit()
+    saved, model = (change(deepcopy(start)) for _ in range(2))
+    trained = [name for name, weights in model.named_parameters() if weights.requires_grad]
+    assert len(trained) > 1
+    for each, seed in ((saved, 1), (model, 2)):
+        randomised(nn.ParameterList(p for p in each.parameters() if p.requires_grad), seed)
+    folder = str(tmp_path / "checkpoint-2")
+    trainer_for(saved, tmp_path).save_model(folder)
+    (tmp_path / "checkpoint-2" / "trainer_state.json").write_text("{}")
+    trainer = trainer_for(model, tmp_path)
+    trainer.state.best_model_checkpoint = folder
+    getattr(trainer, load)(*([folder] if load == "_load_from_checkpoint" else []))
+    assert_loaded(model, saved)
+    assert [name for name, weights in model.named_parameters() if weights.requires_grad] == trained
+
+
+def test_what_is_trained_beside_an_adapter_and_not_saved_is_named(tmp_path):
+    model = with_lora(vit())
+    for weights in model.base_model.model.classifier.parameters():
+        weights.requires_grad_(True)
+    trainer = trainer_for(model, tmp_path)
+    trainer.save_model(tmp_path / "saved")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"trains 2 other weights: .*classifier\.bias, .*in modules_to_save"):
+        trainer._load_from_checkpoint(str(tmp_path / "saved"))
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_another_adapter_than_the_one_saved_is_an_error(tmp_path):
+    saved = with_lora(vit())
+    trainer_for(saved, tmp_path).save_model(tmp_path / "saved")
+    model = with_lora(vit(), use_dora=True)
+    with pytest.raises(RuntimeError, match=r"lacks 2 weights of the model: .*lora_magnitude_vector"):
+        trainer_for(model, tmp_path)._load_from_checkpoint(str(tmp_path / "saved"))
+
+
 class Pictures(nn.Module):
     """Makes a picture of a number, so that all models here train on the same rows."""
 
@@ -448,18 +509,84 @@ def test_a_file_cut_off_is_named_and_the_checkpoint_before_goes_on(finished, nam
     assert find_damage(damaged) is None  # written anew
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_flipped_bit_in_the_middle_is_noticed(finished, name, tmp_path):
+FILES = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "curriculum.json"]
+
+
+def flip(file, position, bit=2):
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1 << bit
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [*FILES, "checksums.json"])
+def test_every_flipped_bit_is_noticed(finished, name, tmp_path):
     folder = shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-6")
+    chance, size = random.Random(0), (folder / name).stat().st_size
     assert find_damage(folder) is None
-    content = bytearray((folder / name).read_bytes())
-    with zipfile.ZipFile(folder / name) as archive:
+    for position in {0, size - 1, *(chance.randrange(size) for _ in range(60))}:
+        bit = chance.randrange(8)
+        flip(folder / name, position, bit)
+        assert find_damage(folder), position
+        flip(folder / name, position, bit)
+    assert find_damage(folder) is None
+
+
+def test_a_flipped_bit_of_a_weight_is_no_weight_that_is_trained_on(finished, tmp_path, caplog):
+    shutil.copytree(finished[0], tmp_path / "out")
+    file = tmp_path / "out" / "checkpoint-6" / "model.safetensors"
+    flip(file, file.stat().st_size - 1)
+    trainer = line_trainer(tmp_path / "out")
+    with pytest.raises(ValueError, match="model.safetensors is damaged .it is not what was written; .* delete checks"):
+        trainer.train(resume_from_checkpoint=str(file.parent))
+    trainer.train(resume_from_checkpoint=True)
+    assert f"{file} is damaged" in caplog.text
+    assert_same(trainer.model, finished[1])
+
+
+def test_who_changed_a_file_says_so_by_deleting_the_checksums(finished, tmp_path):
+    folder = shutil.copytree(finished[0] / "checkpoint-4", tmp_path / "checkpoint-4")
+    state = json.loads((folder / "trainer_state.json").read_text())
+    (folder / "trainer_state.json").write_text(json.dumps(state | {"save_steps": 1}))
+    assert "trainer_state.json is damaged" in find_damage(folder)
+    (folder / "checksums.json").unlink()
+    trainer = line_trainer(tmp_path / "out")
+    trainer.train(resume_from_checkpoint=str(folder))
+    assert_same(trainer.model, finished[1])
+
+
+def part_of(file):
+    """Where the largest part of an archive begins: its header, and its content."""
+    with zipfile.ZipFile(file) as archive:
         part = max(archive.infolist(), key=lambda part: part.file_size)
-    head = content[part.header_offset : part.header_offset + 30]
-    begin = part.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-    content[begin + part.file_size // 2] ^= 4
-    (folder / name).write_bytes(content)
-    assert name in find_damage(folder)
+    head = file.read_bytes()[part.header_offset :][26:30]
+    lengths = int.from_bytes(head[:2], "little") + int.from_bytes(head[2:], "little")
+    return part.header_offset, part.header_offset + 30 + lengths, part.file_size
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_without_checksums_damage_of_an_archive_is_noticed_too(finished, name, tmp_path):
+    folder = shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-6")
+    (folder / "checksums.json").unlink()  # as an earlier release, or Trainer, wrote it
+    assert find_damage(folder) is None
+    header, content, size = part_of(folder / name)
+    index = (folder / name).read_bytes().index(b"PK\x01\x02")
+    for position in (header, content + size // 2, index, index + 10, index + 28, index + 29):  # method, lengths
+        flip(folder / name, position)
+        assert f"{folder / name} is damaged" in find_damage(folder), position
+        flip(folder / name, position)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", "{}}", '{"global_step": 4, "rest_metric": null}', "[" * 100_000, b"\xff"],
+    ids=["list", "number", "two", "unknown", "deep", "no text"],
+)
+def test_without_checksums_a_state_that_is_none_is_told(finished, content, tmp_path):
+    folder = shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-6")
+    (folder / "checksums.json").unlink()
+    (folder / "trainer_state.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match="trainer_state.json is damaged"):
+        line_trainer(tmp_path).train(resume_from_checkpoint=str(folder))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])
@@ -475,6 +602,7 @@ def test_a_damaged_shard_is_noticed(finished, damage, tmp_path):
     shutil.copytree(finished[0] / "checkpoint-6", folder)
     (folder / "model.safetensors").unlink()
     vit().save_pretrained(folder, max_shard_size="1KB")
+    (folder / "checksums.json").unlink()  # of the file that was there
     assert find_damage(folder) is None
     shard = sorted(folder.glob("model-*"))[1]
     if damage == "a shard gone":
@@ -498,6 +626,35 @@ def test_a_checkpoint_of_weights_alone_is_whole(finished, tmp_path):
     trainer = line_trainer(tmp_path, save_only_model=True)
     trainer.train()
     assert newest_whole(str(tmp_path)) == str(tmp_path / "checkpoint-6")
+
+
+@pytest.mark.parametrize("as_given", [str, Path, "{}/".format], ids=["text", "path", "slash"])
+def test_a_checkpoint_is_named_in_any_way_and_may_be_a_link(finished, as_given, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint-4").symlink_to(finished[0] / "checkpoint-4")
+    (tmp_path / "out" / "checkpoint-9").symlink_to(tmp_path / "nowhere")
+    for given in (as_given(tmp_path / "out" / "checkpoint-4"), True):
+        trainer = line_trainer(tmp_path / "out", save_strategy="no")
+        trainer.train(resume_from_checkpoint=given)
+        assert_same(trainer.model, finished[1])
+
+
+@pytest.mark.parametrize("given", [4, ["checkpoint-4"], b"checkpoint-4"])
+def test_what_is_no_checkpoint_is_told(given, tmp_path):
+    with pytest.raises(TypeError, match="resume_from_checkpoint must be True or the folder of a checkpoint, got "):
+        line_trainer(tmp_path).train(resume_from_checkpoint=given)
+
+
+def test_an_output_folder_is_no_checkpoint(finished, tmp_path):
+    with pytest.raises(ValueError, match="is an output folder, not a checkpoint: name one of .*checkpoint-4.*=True"):
+        line_trainer(tmp_path).train(resume_from_checkpoint=str(finished[0]))
+
+
+def test_a_checkpoint_that_save_total_limit_takes_for_an_old_one_is_no_error(finished, tmp_path):
+    shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-60")
+    trainer = line_trainer(tmp_path, save_total_limit=1)
+    trainer.train(resume_from_checkpoint=str(finished[0] / "checkpoint-4"))
+    assert_same(trainer.model, finished[1])
 
 
 def test_where_none_is_whole_that_is_said_of_each(finished, tmp_path):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -308,7 +309,8 @@ def test_a_checkpoint_that_kept_its_curriculum_in_the_state_of_the_trainer(tmp_p
     shutil.copytree(cut, old)
     state = json.loads((old / "trainer_state.json").read_text())
     state["stateful_callbacks"]["curriculum"] = json.loads((old / "curriculum.json").read_text())
-    (old / "curriculum.json").unlink()
+    for name in ("curriculum.json", "checksums.json"):
+        (old / name).unlink()
     (old / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match="seed was 7 and is 3"):
         train(tmp_path / "refused", resume=str(old), seed=3)
@@ -464,6 +466,24 @@ def test_a_change_is_refused_unless_it_is_allowed(tmp_path, cut, name):
     assert {step: rows[step] for step in unchanged} != unchanged
     assert trainer.state.global_step == steps
     assert stream(tmp_path / "allowed") == rows
+
+
+class Power:
+    """A schedule whose ``repr`` tells where in memory it is."""
+
+    def __call__(self, progress):
+        return progress**2
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(lambda: partial(power(2)), "power.<locals>.rise"), (Power, "Power")], ids=["partial", "object"]
+)
+def test_a_function_that_has_no_name_of_its_own_is_the_same_in_another_process(make, name, tmp_path):
+    train(tmp_path / "cut", stop=STOP, curriculum={"schedule": make()})
+    checkpoint = tmp_path / "cut" / f"checkpoint-{STOP}"
+    train(tmp_path / "resumed", resume=str(checkpoint), curriculum={"schedule": make()})
+    assert stream(tmp_path / "resumed") == drawn(reference(8, curriculum={"schedule": power(2)}), range(STOP, 40))
+    assert re.fullmatch(rf"{name} \w{{8}}", keyed(checkpoint, "settings")["schedule"])
 
 
 def test_a_function_of_the_same_name_is_told_from_another_by_what_it_returns(tmp_path):
