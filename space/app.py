@@ -57,7 +57,7 @@ def look(name: str, config: str, split: str) -> Iterator[tuple[str, gr.Files]]:
     """The report of a scored dataset: the page, and the file."""
     with in_words(), TemporaryDirectory() as folder:
         rows = read(name, config, split)
-        page, file = shown(rows, folder, title_of(name, rows))
+        page, file = shown(rows, folder, name)
         yield page, gr.Files([file], visible=True)
 
 
@@ -68,7 +68,7 @@ def score(name: str, config: str, split: str, column: str, model: str) -> Iterat
         model = model or usual_encoder(rows, column)
         require_small(model)
         scored = add_difficulty(rows, model, input_column=column or None, on_error="null", cache_dir=folder)
-        page, file = shown(scored, folder, title_of(name, rows))
+        page, file = shown(scored, folder, name)
         scored.to_parquet(table := f"{folder}/scored.parquet")
         yield page, gr.Files([file, table], visible=True)
 
@@ -120,14 +120,10 @@ def require_small(model: str) -> None:
         raise ValueError(f"{model!r} has {parameters:,} parameters; here an encoder has at most {PARAMETERS:,}.")
 
 
-def title_of(name: str, rows: Dataset) -> str:
-    """Which rows a report is of."""
-    which = f"the first {ROWS:,} rows" if len(rows) == ROWS else f"all {len(rows):,} rows"
-    return f"{name}, {rows.split}: {which}"
-
-
-def shown(rows: Dataset, folder: str, title: str) -> tuple[str, str]:
+def shown(rows: Dataset, folder: str, name: str) -> tuple[str, str]:
     """The report of rows, in a frame and as a file."""
+    which = f"the first {ROWS:,} rows" if len(rows) == ROWS else f"all {len(rows):,} rows"
+    title = f"{name}, {rows.split}: {which}"
     page = report(rows, f"{folder}/report.html", title=title)
     framed = page.read_text("utf-8").replace("<head>", BASE, 1)
     return FRAME.format(html.escape(title), html.escape(framed)), str(page)
@@ -147,8 +143,9 @@ with gr.Blocks(title="How hard is each row?", delete_cache=(3_600, 3_600)) as de
     score_button = gr.Button(f"Score its first {ROWS:,} rows, and show their report")
     page = gr.HTML()
     files = gr.Files(label="To keep", interactive=False, visible=False)
-    look_button.click(look, [name, config, split], [page, files], scroll_to_output=True)
-    score_button.click(score, [name, config, split, column, model], [page, files], scroll_to_output=True)
+    look_button.click(look, [name, config, split], [page, files])
+    score_button.click(score, [name, config, split, column, model], [page, files])
+    page.change(None, js="() => document.querySelector('iframe[srcdoc]')?.scrollIntoView({behavior: 'smooth'})")
 
 if __name__ == "__main__":
     demo.launch(run_history=False)
