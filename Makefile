@@ -33,8 +33,8 @@ test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wa
 test-torchvision: .venv-torchvision/installed  ## detectors of torchvision and of Ultralytics; 6 GB of disk
 	NO_SKIPS=1 .venv-torchvision/bin/pytest -m 'slow or not slow' -k 'R-CNN or yolo or quick_start' $(TORCHVISION_TESTS)
 
-test-space: .venv/space  ## the app of space/, which wants Gradio and Chromium
-	PYTHONPATH=.venv/space $(BIN)/pytest -m 'slow or not slow' tests/space
+test-space: .venv-space/installed  ## the app of space/, with Gradio; wants Chromium
+	NO_SKIPS=1 .venv-space/bin/pytest -m 'slow or not slow' tests/space
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
@@ -79,10 +79,11 @@ release-check: .venv-release/installed  ## what would be released: builds it, an
 	$(BIN)/pip install --quiet --no-deps --target $@ torchcodec==0.13.0
 	touch $@
 
-# Beside the others: Gradio caps Pillow and tomlkit below the versions that the rest is tested with.
-.venv/space: .venv/installed
-	grep -vE '^(pillow|tomlkit)==' constraints.txt > .venv/space-constraints.txt
-	$(BIN)/pip install --quiet -c .venv/space-constraints.txt --target $@ --upgrade gradio
+# As on the Hub. Gradio caps Pillow and tomlkit below the versions that the rest is tested with.
+.venv-space/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-space
+	grep -vE '^(pillow|tomlkit)==' constraints.txt > .venv-space/constraints.txt
+	.venv-space/bin/pip install --quiet -c .venv-space/constraints.txt -e '.[all,test]' gradio playwright
 	touch $@
 
 # torch and torchvision must be a pair. Of Ultralytics (AGPL-3.0), which no other environment has, only what its trainer needs.

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # what the owner of the Space may read is not for its visitors
 
 import gradio as gr
-import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Audio, Dataset, DatasetInfo, Image, LargeList, List, Video, load_dataset
 from huggingface_hub import get_safetensors_metadata
@@ -80,10 +79,10 @@ def read(name: str, config: str, split: str) -> Dataset:
     stream = load_dataset(f"hf://datasets/{name}", config or None, split=split or "train", streaming=True)
     features = stream.features
     stream = stream.decode(False) if features else stream  # media would be read, and written anew
-    tables = list(stream.take(ROWS).with_format("arrow").iter(ROWS))
-    if not tables:
+    table = next(stream.with_format("arrow").iter(ROWS), None)
+    if table is None:
         raise ValueError(f"The split {stream.split} of {name!r} has no rows.")
-    rows = Dataset(pa.concat_tables(tables), DatasetInfo(features=features), stream.split)
+    rows = Dataset(table, DatasetInfo(features=features), stream.split)
     require_own_files(rows)
     return rows
 
@@ -112,10 +111,8 @@ def require_small(model: str) -> None:
         return
     try:
         parameters = sum(get_safetensors_metadata(model).parameter_count.values())
-    except RepositoryNotFoundError as error:
-        raise ValueError(f"{model!r} is none of the public models of the Hub.") from error
-    except NotASafetensorsRepoError as error:
-        raise ValueError(f"{model!r} has no safetensors weights.") from error
+    except (NotASafetensorsRepoError, RepositoryNotFoundError) as error:
+        raise ValueError(f"{model!r} is no public model of the Hub that has safetensors weights.") from error
     if parameters > PARAMETERS:
         raise ValueError(f"{model!r} has {parameters:,} parameters; here an encoder has at most {PARAMETERS:,}.")
 
