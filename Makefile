@@ -7,7 +7,7 @@ VERSIONED_TESTS := $(addprefix tests/,training/test_trainer.py training/test_res
 TORCHVISION_TESTS := $(addprefix tests/,training/test_use_cases.py training/test_ultralytics.py \
 	curriculum_learning/test_reference_torchvision.py)
 
-.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision docs notebooks quality style release-check
+.PHONY: demo test test-fast test-slow test-transformers4 test-torchcodec test-torchvision test-space docs notebooks quality style release-check
 
 demo: .venv/installed  ## score digits, train on them easy-first, draw a picture and a report
 	$(BIN)/hf-curriculum demo --output demo
@@ -32,6 +32,9 @@ test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wa
 
 test-torchvision: .venv-torchvision/installed  ## detectors of torchvision and of Ultralytics; 6 GB of disk
 	NO_SKIPS=1 .venv-torchvision/bin/pytest -m 'slow or not slow' -k 'R-CNN or yolo or quick_start' $(TORCHVISION_TESTS)
+
+test-space: .venv-space/installed  ## the app of space/, with Gradio; wants Chromium
+	NO_SKIPS=1 .venv-space/bin/pytest -m 'slow or not slow' tests/space
 
 docs: .venv/installed  ## the pages of docs/ and one of all public names, to docs/_build
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
@@ -74,6 +77,13 @@ release-check: .venv-release/installed  ## what would be released: builds it, an
 # Beside the others: where it is installed, datasets reads audio folders by it, which the default tests do without.
 .venv/torchcodec: .venv/installed
 	$(BIN)/pip install --quiet --no-deps --target $@ torchcodec==0.13.0
+	touch $@
+
+# As on the Hub. Gradio caps Pillow and tomlkit below the versions that the rest is tested with.
+.venv-space/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-space
+	grep -vE '^(pillow|tomlkit)==' constraints.txt > .venv-space/constraints.txt
+	.venv-space/bin/pip install --quiet -c .venv-space/constraints.txt -e '.[all,test]' gradio playwright
 	touch $@
 
 # torch and torchvision must be a pair. Of Ultralytics (AGPL-3.0), which no other environment has, only what its trainer needs.

@@ -51,7 +51,7 @@ def pytest_unconfigure():
 
 def _without_skips(report):
     """With NO_SKIPS=1, where all extras are installed, a skip fails, but for what has an environment of its own."""
-    apart = any(name in str(report.longrepr) for name in ("torchvision", "torchcodec"))
+    apart = any(name in str(report.longrepr) for name in ("torchvision", "torchcodec", "gradio"))
     if report.skipped and "NO_SKIPS" in os.environ and not apart:
         report.outcome = "failed"
     return report

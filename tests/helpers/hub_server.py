@@ -28,6 +28,7 @@ class Repo:
     commits: dict[str, dict[str, bytes]] = field(default_factory=lambda: {sha(b"first"): {}})
     branches: dict[str, str] = field(default_factory=lambda: {"main": sha(b"first")})
     private: bool = False
+    gated: bool = False  # files are for those with the token, all else for everybody
 
     def files(self, revision="main"):
         return self.commits[self.at(revision)]
@@ -173,8 +174,8 @@ class Handler(BaseHTTPRequestHandler):
     def missing(self, what):
         self.send(404, {"error": f"{what} not found"}, X_Error_Code=f"{what}NotFound")
 
-    def deny(self, why):
-        self.send(401, {"error": why}, X_Error_Message=why)
+    def deny(self, why, **headers):
+        self.send(401, {"error": why}, X_Error_Message=why, **headers)
 
     def found(self, repo, revision):
         """The repository and the commit; answers and gives ``None`` if one is missing, or not for everybody."""
@@ -182,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
         if there is None:
             return self.missing("Repo")
         if there.private and not self.known:
-            return self.deny("Invalid username or password.")
+            return self.deny("Invalid username or password.", X_Error_Code="RepoNotFound")
         commit = there.at(revision or "main")
         return self.missing("Revision") if commit is None else (there, commit)
 
@@ -284,6 +285,8 @@ class Handler(BaseHTTPRequestHandler):
     def resolve(self, name, revision, path, kind=None):
         if found := self.found(f"{kind or 'models'}/{name}", revision):
             there, commit = found
+            if there.gated and not self.known:
+                return self.deny("Access to this dataset is restricted.", X_Error_Code="GatedRepo")
             data = there.commits[commit].get(path)
             if data is None:
                 return self.missing("Entry")
@@ -296,7 +299,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, data, **headers)
 
 
-REPO, NAME, REVISION = "(?P<repo>(models|datasets)/[^/]+/[^/]+)", "(?P<name>[^/]+/[^/]+)", "(?P<revision>[^/]+)"
+REPO, NAME, REVISION = "(?P<repo>(models|datasets|spaces)/[^/]+/[^/]+)", "(?P<name>[^/]+/[^/]+)", "(?P<revision>[^/]+)"
 ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),

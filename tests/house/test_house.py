@@ -205,5 +205,5 @@ TESTS = Path(__file__).parents[1]
 
 def test_tests_stand_in_the_wings_of_what_they_test():
     folders = {path.name for path in TESTS.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
-    assert folders == {*HOUSE, "helpers", "house", "docs", "benchmarks"}
+    assert folders == {*HOUSE, "helpers", "house", "docs", "benchmarks", "space"}
     assert [path.name for path in TESTS.glob("*.py")] == ["conftest.py"]

@@ -3,12 +3,12 @@
 import csv
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import browser
 from datasets import ClassLabel, Dataset
 from needs import needs
 
@@ -24,12 +24,8 @@ HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window
 
 @pytest.fixture(scope="module")
 def chromium():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert path, "these tests need Chromium: apt-get install chromium"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture
