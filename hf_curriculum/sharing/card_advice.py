@@ -17,12 +17,12 @@ _MARGIN = """
 That was measured with `measure="distance"`; what the margin changes in training was not."""
 _TEXT = """\
 For a masked language model from scratch, `CurriculumConfig(initial_fraction=0.15, warmup_steps=0.2)` ended with a
-held-out loss 0.12 to 0.19 lower than uniform sampling, in small trainings on news that were scored with MiniLM; most of
-it came from the growing pool alone (`order="random"`)."""
+held-out loss 0.12 to 0.19 lower than uniform sampling, in small trainings on news that were scored with MiniLM; most
+of it came from the growing pool alone (`order="random"`)."""
 _MEDIA = """\
 In small trainings, masked autoencoders to 128 epochs and classifiers with correct labels, a curriculum brought nothing
-beyond chance over uniform sampling: compare the two before you rely on one. The paper's gains are for 200 to 800 epochs
-of ImageNet-1K."""
+beyond chance over uniform sampling: compare the two before you rely on one. The paper's gains are for 200 to 800
+epochs of ImageNet-1K."""
 _OTHER = """\
 No training on such data has been measured: compare a curriculum with uniform sampling before you rely on it."""
 
