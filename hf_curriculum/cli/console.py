@@ -80,7 +80,7 @@ def in_own_words(message: str) -> str:
         '--clusters must be at least 1, got 0; --on-error null leaves out rows.'
     """
     for theirs, ours in _SAID.items():
-        message = message.replace(theirs, ours)
+        message = re.sub(theirs, ours, message)
     return _ARGUMENT.sub(lambda it: " ".join(filter(None, (option(it[1] or it[2]), it[3] or it[4]))), message)
 
 
@@ -96,10 +96,11 @@ def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
 
 
 _SAID = {
-    "add_difficulty(dataset, model_id)": "hf-curriculum score DATA --model MODEL",
+    r"add_difficulty\(dataset, model_id\)": "hf-curriculum score DATA --model MODEL",
     "Call push_scored again": "Run the command again",
     "pass token=": "set HF_TOKEN",
-    " Use `repo_type` argument if needed.": "",
+    r"another name with dataset\.\w+\(.*\), or drop it with dataset\.\w+\(.*\)": "another name, or drop it",
+    r" or modality=\.\.\.| Use `repo_type` argument if needed\.| Did an earlier `dataset\.filter\(\.\.\.\)` .*\?": "",
 }
 _OPTIONS = {"input_column": "--column", "n_clusters": "--clusters", "model_id": "--model"}
 # Words that sentences have, too.
@@ -117,7 +118,7 @@ _NAMES = (
 # What stands in quotes is the user's.
 _ARGUMENT = re.compile(
     rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==|[ ]must[ ]be))"""
-    r"""(?:=(?:['"]([^'"]*)['"]|(\d+)|True))?"""
+    r"""(?:=(?:['"]([^'"]*)['"]|(\d+)|True|\.{3}))?"""
 )
 
 

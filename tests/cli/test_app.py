@@ -138,17 +138,21 @@ def test_an_error_is_one_line_of_a_process_too():
         (["a.jsonl", "--model", "builtin/tfidf", "--seed", "-1"], "--seed must be at least 0"),
         (["a.jsonl", "--model", "builtin/tfidf", "--pooling", "foo"], "--pooling must be one of"),
         (["a.jsonl", "--model", "builtin/tfidf", "--output", ""], "--output is empty"),
+        (["two.jsonl", "--model", "builtin/tfidf"], "Choose one with --column (text: text, title: text)."),
+        (["own.jsonl", "--model", "builtin/tfidf"], "Keep it under another name, or drop it."),
         (["a.jsonl", "--model", "builtin/tfidf", "--output", "/proc/out"], "--output /proc/out cannot be written"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch, words, message):
     sentences.to_json(tmp_path / "a.jsonl")
+    sentences.add_column("title", sentences["text"][:]).to_json(tmp_path / "two.jsonl")
+    sentences.add_column("difficulty", [0.5] * len(sentences)).to_json(tmp_path / "own.jsonl")
     (tmp_path / "notes.doc").write_text("x")
     done = run("score", "--output", "out", *words)
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not re.search("n_clusters|model_id|input_column|add_embeddings|add_difficulty", done.stderr)
+    assert not re.search("n_clusters|model_id|input_column|add_embeddings|add_difficulty|=|dataset\\.", done.stderr)
     assert not (tmp_path / "out").exists()
 
 
