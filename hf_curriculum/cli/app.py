@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hf_curriculum.cli.console import answer, answering, listen, option
+from hf_curriculum.cli.console import Application, answer, answering, listen, option
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-app = typer.Typer(
+    from hf_curriculum.training import CurriculumConfig
+
+app = Application(
     name="hf-curriculum",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -237,7 +239,9 @@ def score(
             return _score_by_ray(dataset, output, model, options, as_json)
 
         from hf_curriculum.cli.sources import load, require_embeddings, require_output, save
+        from hf_curriculum.data import require_name
 
+        require_name(output, "--output")
         folder = Path(output)
         require_output(folder, dataset, overwrite)
         rows = load(dataset, split, config)
@@ -319,8 +323,9 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
     copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""
     chosen = f"[{shown!r}]" if named else ""
+    clusters = "1 cluster" if record["n_clusters"] == 1 else f"{record['n_clusters']:,} clusters"
     text = f"""
-Saved {rows:,} rows{parts} in {record["n_clusters"]:,} clusters to {output}{missing}.{told}{copies}
+Saved {rows:,} rows{parts} in {clusters} to {output}{missing}.{told}{copies}
 
 Look at them:   hf-curriculum report {shlex.quote(str(output))}
 Share them:     hf-curriculum push {shlex.quote(str(output))} USER/NAME
@@ -340,6 +345,15 @@ def _require_report() -> None:
 
     require_extra("plotly.offline", extra="report", purpose="The report")
     require_extra("jinja2", extra="report", purpose="The report")
+
+
+def _read_curriculum(path: Path) -> "CurriculumConfig":
+    from hf_curriculum.training import CurriculumConfig
+
+    try:
+        return CurriculumConfig.from_json(path.read_text())
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--curriculum {path} holds no curriculum: {error}") from error
 
 
 @app.command(short_help="Write an HTML page that shows a scored dataset.")
@@ -381,13 +395,12 @@ def report(
         rows = load(scored, split, config)
 
         from hf_curriculum.data import fit_split
-        from hf_curriculum.training import CurriculumConfig
         from hf_curriculum.viewing import report as write
 
         write(
             rows[fit_split(rows)] if isinstance(rows, dict) else rows,
             output,
-            curriculum=None if curriculum is None else CurriculumConfig.from_json(curriculum.read_text()),
+            curriculum=None if curriculum is None else _read_curriculum(curriculum),
             total_steps=steps,
             input_column=column,
             title=title,
@@ -468,6 +481,10 @@ def demo(
 
         require_extra("matplotlib.pyplot", extra="plot", purpose="The demo's picture")
         _require_report()
+
+        from hf_curriculum.cli.sources import require_demo_folder
+
+        require_demo_folder(output)
 
         import torch
 

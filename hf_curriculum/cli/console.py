@@ -16,11 +16,22 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 """Exit codes beside 0: the work failed; the input cannot be right; Ctrl-C, as shells have it."""
 
 
+class Application(typer.Typer):
+    """Of which an error of the system, such as a full disk behind ``--help``, is a line, too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except OSError as error:
+            _fail(_sentence(error), FAILED, as_json=False)
+
+
 @contextmanager
 def answering(as_json: bool) -> Iterator[None]:
     """Run a command: what goes wrong in the block becomes one line, or one JSON object, and an exit code."""
     try:
-        _tame_progress_bars()
+        _tame_libraries()
         yield
     except KeyboardInterrupt:
         _fail("Interrupted. What is finished is kept: the same command goes on after it.", INTERRUPTED, as_json)
@@ -68,7 +79,8 @@ def in_own_words(message: str) -> str:
         >>> in_own_words("n_clusters must be at least 1, got 0; on_error='null' leaves out rows.")
         '--clusters must be at least 1, got 0; --on-error null leaves out rows.'
     """
-    message = message.replace("add_difficulty(dataset, model_id)", "hf-curriculum score DATA --model MODEL")
+    for theirs, ours in _SAID.items():
+        message = re.sub(theirs, ours, message)
     return _ARGUMENT.sub(lambda it: " ".join(filter(None, (option(it[1] or it[2]), it[3] or it[4]))), message)
 
 
@@ -83,6 +95,13 @@ def answer(result: dict[str, Any], text: str, as_json: bool) -> None:
     typer.echo(json.dumps(result) if as_json else text)
 
 
+_SAID = {
+    r"add_difficulty\(dataset, model_id\)": "hf-curriculum score DATA --model MODEL",
+    "Call push_scored again": "Run the command again",
+    "pass token=": "set HF_TOKEN",
+    r"another name with dataset\.\w+\(.*\), or drop it with dataset\.\w+\(.*\)": "another name, or drop it",
+    r" or modality=\.\.\.| Use `repo_type` argument if needed\.| Did an earlier `dataset\.filter\(\.\.\.\)` .*\?": "",
+}
 _OPTIONS = {"input_column": "--column", "n_clusters": "--clusters", "model_id": "--model"}
 # Words that sentences have, too.
 _WORDS = ("normalize", "pooling", "layer", "measure", "duplicates", "repeats", "revision", "seed", "scorer")
@@ -98,7 +117,8 @@ _NAMES = (
 )
 # What stands in quotes is the user's.
 _ARGUMENT = re.compile(
-    rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==))(?:=(?:['"]([^'"]*)['"]|(\d+)|True))?"""
+    rf"""(?<![\w.'"-])(?:({"|".join(_NAMES)})(?!\w|['"])|({"|".join(_WORDS)})(?==|[ ]must[ ]be))"""
+    r"""(?:=(?:['"]([^'"]*)['"]|(\d+)|True|\.{3}))?"""
 )
 
 
@@ -123,16 +143,17 @@ def _fail(message: str, code: int, as_json: bool) -> None:
     sys.exit(code)
 
 
-def _tame_progress_bars() -> None:
-    """No bars in a pipe or a file, where they are hundreds of lines, nor from all processes of a job at once."""
+def _tame_libraries() -> None:
+    """No bars in a pipe or a file, where they are hundreds of lines, nor from all of a job; no error twice."""
     import datasets
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     from hf_curriculum.processes import this_process
 
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # they raise what they log as an error
     if sys.stderr.isatty() and this_process().is_main_process:
         return
     datasets.disable_progress_bars()
     disable_progress_bars()
-    logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()

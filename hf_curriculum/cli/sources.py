@@ -1,16 +1,19 @@
 """From what a user types on the command line to a dataset."""
 
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from glob import glob
+from lzma import LZMAError
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
+from datasets.table import CastError
 
 from hf_curriculum.data import DIFFICULTY, EMBEDDING, provenance, require_name, splits_of
 
@@ -25,6 +28,11 @@ _BUILDERS = {
     ".txt": "text",
 }
 _PACKED = (".gz", ".bz2", ".xz", ".zst")  # of texts
+_DAMAGED = (  # what readers raise of files that are damaged, or whose description was written by hand
+    *(pa.ArrowInvalid, EOFError, LZMAError, OSError, StopIteration, ValueError, zlib.error),
+    *(AttributeError, LookupError, RecursionError, TypeError),
+)
+_WITHOUT_ROWS = ("corresponds to no data", "at least one example")  # as datasets says it
 _SPLITS = {"train", "test", "validation"}
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -45,12 +53,15 @@ def load(names: str | Sequence[str], split: str | None, config: str | None = Non
         have none to choose from, and is a ``Dataset`` then.
 
     Raises:
-        ValueError: If the file type is unknown, a file is damaged, or the split or the dataset does not exist.
+        ValueError: If the file type is unknown, a file is damaged or has no rows, or the split or the dataset does
+            not exist.
     """
     names = [names] if isinstance(names, str) else names
     for name in names:
         require_name(name, "The name of the dataset")
     names = [path for name in names for path in _matching(name)]
+    if config is not None and (local := next(filter(os.path.exists, names), None)):
+        raise ValueError(f"--config is for datasets of the Hub, and {local!r} is here: leave it out.")
     if all(os.path.isfile(name) for name in names):  # unlike Path, it bears any name
         return _load_files([Path(name) for name in names], split)
     if len(names) > 1:
@@ -62,17 +73,20 @@ def load(names: str | Sequence[str], split: str | None, config: str | None = Non
             saved = load_from_disk(name)
         return _pick(saved, split)
     try:
-        return _pick(load_dataset(name, config, split=split), split)
+        # The name of a directory is taken from its path, which "." has none of.
+        return _pick(load_dataset(os.path.abspath(name) if os.path.isdir(name) else name, config, split=split), split)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, ImportError):  # of torchcodec, to read no more than names
             return _load_sounds(name, split, config)
         raise _unreadable(repr(name), error) from error
     except (FileNotFoundError, ConnectionError) as error:
-        hint = _meant(name)
+        hint = "" if os.path.exists(name) else _meant(name)
         raise ValueError(
             f"{name!r} is neither a file nor a directory here, nor a dataset of the Hub that can be loaded"
             + (f".{hint}" if hint else f": {error}")
         ) from error
+    except _DAMAGED as error:
+        raise _unreadable(repr(name), error) from error
 
 
 def require_embeddings(rows: Dataset | DatasetDict) -> None:
@@ -101,11 +115,12 @@ def require_page(output: Path, overwrite: bool) -> None:
         overwrite: Whether any other file may be replaced.
 
     Raises:
-        ValueError: If it is a directory, or another file.
+        ValueError: If it is a directory, or another file, or its folder cannot be written to.
     """
     require_name(str(output), "--output")
     if output.is_dir():
         raise ValueError(f"--output {output} is a directory; name a file, such as {output / 'report.html'}.")
+    _require_writable(output)
     if output.is_file() and not overwrite:
         with output.open("rb") as file:
             if b'content="hf-curriculum"' not in file.read(1_000):
@@ -122,7 +137,7 @@ def require_output(output: Path, sources: str | Sequence[str], overwrite: bool =
 
     Raises:
         ValueError: If it is a file, the source or a folder around it, or holds what must not be replaced, or no
-            directory can have this name.
+            directory can have this name or be made there.
     """
     require_name(str(output), "--output")
     try:
@@ -133,6 +148,7 @@ def require_output(output: Path, sources: str | Sequence[str], overwrite: bool =
         raise ValueError(f"--output {output} is a file; name a directory.")
     if file := next((parent for parent in output.parents if parent.is_file()), None):
         raise ValueError(f"--output {output} cannot be a directory: {file} is a file.")
+    _require_writable(output)
     sources = [sources] if isinstance(sources, str) else sources
     paths = [Path(source).resolve() for source in sources if os.path.exists(source)]
     if output.exists() and any(path.is_relative_to(output.resolve()) for path in paths):
@@ -145,6 +161,29 @@ def require_output(output: Path, sources: str | Sequence[str], overwrite: bool =
         raise ValueError(
             f"--output {output} is a scored dataset already. Name another directory, or pass --overwrite."
         )
+
+
+def require_demo_folder(output: Path) -> None:
+    """Raise unless the demo may write its files to ``output``.
+
+    Args:
+        output: A directory that is missing or empty, or that an earlier demo has filled.
+
+    Raises:
+        ValueError: If it is a file, or holds something else.
+    """
+    if output.is_file():
+        raise ValueError(f"--output {output} is a file; name a directory.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "curriculum.png").exists():
+        raise ValueError(f"--output {output} holds other files; name a new directory.")
+
+
+def _require_writable(output: Path) -> None:
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    try:
+        TemporaryDirectory(dir=folder, prefix=f".{output.name}-").cleanup()
+    except OSError as error:
+        raise ValueError(f"--output {output} cannot be written: {error.strerror}.") from error
 
 
 def save(scored: Dataset | DatasetDict, output: Path) -> None:
@@ -210,9 +249,10 @@ def _matching(name: str) -> list[str]:
 def _meant(name: str) -> str:
     """A hint at the file whose name is close; empty if there is none."""
     folder = os.path.dirname(name)
-    known = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-    close = get_close_matches(os.path.basename(name), known, n=1)
-    return f" Did you mean {os.path.join(folder, close[0])!r}?" if close else ""
+    there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    known = {file.lower(): file for file in there}
+    close = get_close_matches(os.path.basename(name).lower(), known, n=1)
+    return f" Did you mean {os.path.join(folder, known[close[0]])!r}?" if close else ""
 
 
 def _kind(path: Path) -> str:
@@ -232,30 +272,37 @@ def _load_files(paths: list[Path], split: str | None) -> Dataset | DatasetDict:
     named = len(paths) > 1 and len(stems) == len(paths) and stems.keys() <= _SPLITS
     files: dict[str, str] | list[str] = stems if named else [str(path) for path in paths]
     which = str(paths[0]) if len(paths) == 1 else f"One of {len(paths)} files, the first is {paths[0]},"
-    with _readable(which):  # files without names of splits are one, which their builder calls train
+    with _readable(which):
         loaded = load_dataset(_BUILDERS[kinds[0]], data_files=files, **options)
-    return _pick(loaded, split)
+    return _pick(loaded, split)  # files without names of splits are one, which their builder calls train
 
 
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
-    """A file, or what describes it, may be damaged or written by hand: none of the errors inside its readers."""
+    """Say of an error inside the readers of a file that it cannot be read."""
     try:
         yield
-    except (DatasetGenerationError, pa.ArrowInvalid, AttributeError, TypeError, LookupError, RecursionError) as error:
+    except (DatasetGenerationError, *_DAMAGED) as error:
         raise _unreadable(what, error) from error
 
 
 def _unreadable(what: str, error: Exception) -> Exception:
     """What is to be said of an error of ``load_dataset``: the input's fault, unless the disk is full or closed."""
-    cause = error.__cause__
+    cause = error.__cause__ or error
+    if isinstance(cause, StopIteration) or any(part in str(cause) for part in _WITHOUT_ROWS):
+        return ValueError(f"{what} cannot be read: there are no rows.")
     if isinstance(cause, OSError) and cause.errno:
         return cause
-    return ValueError(f"{what} cannot be read: {cause or error}")
+    if isinstance(cause, CastError):
+        columns = " and ".join(map(str, (cause.requested_column_names, cause.table_column_names)))
+        return ValueError(f"{what} cannot be read: it has files with the columns {columns}. Name files of one kind.")
+    return ValueError(f"{what} cannot be read: {cause}")
 
 
 def _pick(loaded: Dataset | DatasetDict, split: str | None) -> Dataset | DatasetDict:
     if isinstance(loaded, Dataset):
+        if split is not None and loaded.split is not None and split != str(loaded.split):
+            raise ValueError(f"There is no split {split!r}: the dataset is the split {str(loaded.split)!r}.")
         return loaded
     if split is None:
         return next(iter(loaded.values())) if len(loaded) == 1 else loaded

@@ -12,6 +12,7 @@ from hf_curriculum._optional import HOME, install_line
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
 from hf_curriculum.markdown import hub_link, inline, literal, table
+from hf_curriculum.sharing.card_advice import advice
 from hf_curriculum.sharing.card_examples import first_draws, label_mix, text_column, text_draws, text_examples
 from hf_curriculum.sharing.card_merge import BEGIN, END
 from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
@@ -113,6 +114,7 @@ def card_section(
         "### What is drawn first\n\n" + first_draws(splits[shown])[0],
         _texts(splits[shown], _drawn_texts),
         *shows.values(),
+        "### What to set\n\n" + advice(splits[shown], record),
         _TRAIN.format(load=load, install=install_line()),
         _CITATION,
     ]

@@ -17,7 +17,7 @@ from hf_curriculum.training.groups import GroupSampler
 from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.resume import STATE_KEY, Beginning, sampler_settings, stream_settings, write_curriculum
 from hf_curriculum.training.stream_training import StreamTraining
-from hf_curriculum.training.trackers import tell_trackers
+from hf_curriculum.training.trackers import in_a_line, tell_trackers
 from hf_curriculum.training.trainer_sampler import TrainerSampler
 from hf_curriculum.training.weights import load_weights, names_for_adapters
 
@@ -115,6 +115,8 @@ class Resumable(_Base):
         values = super().set_initial_training_values(args, dataloader, *others)
         if self._beginning is not None:
             self._begin(self._beginning, total_steps=values[-1])
+            if self.is_world_process_zero():
+                logger.info(in_a_line(self._settings))
         return values
 
     def _begin(self, beginning: Beginning, total_steps: int) -> None:
@@ -198,8 +200,7 @@ class Resumable(_Base):
     def _tell(self) -> None:
         # Trackers set up their runs when a training begins, after the curriculum.
         if not self._told and self.is_world_process_zero():
-            shown = {name: value for name, value in self._settings.items() if name != "difficulties"}  # a checksum
-            tell_trackers(shown, self.args.report_to, self.callback_handler.callbacks)
+            tell_trackers(self._settings, self.args.report_to, self.callback_handler.callbacks)
         self._told = True
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:

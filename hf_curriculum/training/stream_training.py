@@ -227,7 +227,7 @@ class StreamTraining:
             self._check_drift(read, emitted / read, warm)
         steps = np.arange(min(step + 1, self.law.warmup_steps))
         planned = planned_fraction(steps, self.law.config, self.law.warmup_steps).sum() + step + 1 - steps.size
-        logs["curriculum/planned_distinct_fraction"] = float(planned / (step + 1))
+        logs["curriculum/distinct_fraction_planned"] = float(planned / (step + 1))
         return logs
 
     def _check_passes(self, states: dict[str, dict[str, Any]]) -> None:

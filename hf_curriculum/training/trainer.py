@@ -25,6 +25,7 @@ from hf_curriculum.training.resumable import Resumable, owner
 from hf_curriculum.training.resume import Beginning
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
+from hf_curriculum.training.trackers import short_lines
 from hf_curriculum.training.trainer_sampler import TrainerClock, TrainerSampler
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class CurriculumMixin(Resumable):
     Every training log gains, of the step just trained, ``curriculum/effective_fraction`` and, during the warm-up,
     ``curriculum/temperature``; ``curriculum/mean_difficulty`` of the rows drawn since the log before, unless
     ``order="random"``; and the share of distinct rows drawn since the start of the training,
-    ``curriculum/distinct_fraction`` as measured, ``curriculum/planned_distinct_fraction`` as the schedule expects it.
+    ``curriculum/distinct_fraction`` as measured, ``curriculum/distinct_fraction_planned`` as the schedule expects it.
+    The console shows the effective fraction and the mean difficulty; trackers and ``state.log_history`` have all.
 
     A stream (``datasets.IterableDataset``) is read as often as ``max_steps`` needs, and its rows are handed on as
     often as the curriculum draws them, see :func:`curriculum_stream`; distinct fractions are then shares of the rows
@@ -424,7 +426,8 @@ class CurriculumMixin(Resumable):
             logs |= self._stream.logs(self.state.global_step - 1)
         elif self.curriculum_sampler is not None and self._coverage is not None and "loss" in logs:
             logs |= self._curriculum_logs(self.curriculum_sampler, self._coverage)
-        super().log(logs, *args, **kwargs)
+        with short_lines(self.callback_handler.callbacks):
+            super().log(logs, *args, **kwargs)
 
     def _curriculum_logs(self, sampler: TrainerSampler, coverage: Coverage) -> dict[str, float]:
         step = sampler.begun(self.state.global_step) - 1
@@ -438,7 +441,7 @@ class CurriculumMixin(Resumable):
             logs["curriculum/mean_difficulty"] = total / count
         logs["curriculum/distinct_fraction"] = coverage.measured
         if self._learning is None:  # else the schedule does not know what rows will be easy
-            logs["curriculum/planned_distinct_fraction"] = coverage.planned
+            logs["curriculum/distinct_fraction_planned"] = coverage.planned
         return logs
 
     def _note_drawn(self) -> None:

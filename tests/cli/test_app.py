@@ -135,16 +135,24 @@ def test_an_error_is_one_line_of_a_process_too():
             "--measure margin compares the classes of rows: pass labels (--label-column label)",
         ),
         (["a.json", "--model", "builtin/tfidf"], "Did you mean 'a.jsonl'?"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--seed", "-1"], "--seed must be at least 0"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--pooling", "foo"], "--pooling must be one of"),
+        (["a.jsonl", "--model", "builtin/tfidf", "--output", ""], "--output is empty"),
+        (["two.jsonl", "--model", "builtin/tfidf"], "Choose one with --column (text: text, title: text)."),
+        (["own.jsonl", "--model", "builtin/tfidf"], "Keep it under another name, or drop it."),
+        (["a.jsonl", "--model", "builtin/tfidf", "--output", "/proc/out"], "--output /proc/out cannot be written"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(sentences, tmp_path, monkeypatch, words, message):
     sentences.to_json(tmp_path / "a.jsonl")
+    sentences.add_column("title", sentences["text"][:]).to_json(tmp_path / "two.jsonl")
+    sentences.add_column("difficulty", [0.5] * len(sentences)).to_json(tmp_path / "own.jsonl")
     (tmp_path / "notes.doc").write_text("x")
-    done = run("score", *words, "--output", "out")
+    done = run("score", "--output", "out", *words)
     assert done.exit_code == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not re.search("n_clusters|model_id|input_column|add_embeddings|add_difficulty", done.stderr)
+    assert not re.search("n_clusters|model_id|input_column|add_embeddings|add_difficulty|=|dataset\\.", done.stderr)
     assert not (tmp_path / "out").exists()
 
 
@@ -212,6 +220,29 @@ def test_what_was_set_up_to_listen_is_taken_away(sentences):
     for _ in range(2):
         assert run("score", "a.jsonl", "--model", "builtin/tfidf", "--clusters", 3, "-o", "out").exit_code in (0, 2)
         assert (logger.level, logger.handlers) == before
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["score", "--help"]])
+def test_a_full_disk_is_a_line_wherever_it_is_met(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device.\n")
+
+
+@pytest.mark.costly
+def test_a_damaged_file_is_told_once(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"no parquet")
+    done = process("score", "a.parquet", "--model", "builtin/tfidf", "--output", "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "a.parquet cannot be read" in done.stderr
+
+
+def test_what_can_be_done_about_a_push_is_said_for_a_shell():
+    said = (
+        "There is no token. Log in, or pass token=. Call push_scored again with revision='x': only the card is sent."
+    )
+    assert in_own_words(said) == (
+        "There is no token. Log in, or set HF_TOKEN. Run the command again with --revision x: only the card is sent."
+    )
 
 
 def test_the_words_of_a_user_stay_as_they_are():
@@ -440,6 +471,22 @@ def test_report_replaces_reports_alone(digits, tmp_path):
     assert run("report", "scored", "-o", "thesis.html", "--overwrite").exit_code == 0
     assert run("report", "scored", "-o", "thesis.html").exit_code == 0
     assert "is a directory; name a file" in run("report", "scored", "-o", "scored").stderr
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3", '{"initial_fraction": 0.9}', "\x80"])
+def test_a_file_that_is_no_curriculum_is_named(digits, tmp_path, content):
+    add_difficulty(digits.select(range(40)), "builtin/hog", n_clusters=2).save_to_disk("scored")
+    (tmp_path / "c.json").write_bytes(content.encode("latin1"))
+    done = run("report", "scored", "--curriculum", "c.json")
+    assert done.exit_code == 2 and "--curriculum c.json holds no curriculum: " in done.stderr
+
+
+@pytest.mark.parametrize("output", ["mine.csv", "."])
+def test_the_demo_writes_over_nothing(tmp_path, output):
+    (tmp_path / "mine.csv").write_text("mine")
+    done = run("demo", "--output", output)
+    assert done.exit_code == 2 and f"--output {output} " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
 
 
 def test_report_shows_the_first_split_where_there_is_no_train(digits, tmp_path):

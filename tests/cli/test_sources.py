@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,6 +102,7 @@ def test_several_files_are_one_dataset_and_named_splits_stay_apart(dataset, tmp_
         (["news.parquet", "old.csv"], r"several types: \.csv, \.parquet"),
         (["news.parquet", "nws.parquet"], r"nws\.parquet' is no file.*Did you mean '.*news\.parquet'"),
         (["*.arrow"], r"No file is named like '.*\*\.arrow'"),
+        (["NEWS.PARQUET"], r"Did you mean '.*news\.parquet'\?"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_was_meant(dataset, tmp_path, names, message):
@@ -149,6 +152,8 @@ def test_a_missing_path_says_what_was_looked_for(tmp_path, monkeypatch, name):
 def test_a_directory_without_data_says_so(tmp_path):
     with pytest.raises(ValueError, match="neither a file nor a directory here.*nor a dataset of the Hub.*"):
         load(str(tmp_path), "train")
+    with pytest.raises(ValueError, match="doesn't contain any data files"):
+        load(str(tmp_path), None)
 
 
 def test_an_audio_folder_is_sounds_with_the_names_of_their_folders(clips, tmp_path):
@@ -167,13 +172,69 @@ def test_an_audio_folder_is_sounds_with_the_names_of_their_folders(clips, tmp_pa
         assert row["label"] == (1, 0)[number % 2]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("a.parquet", b"no parquet"), ("a.jsonl", b'{"a": 1}\n{"a":'), ("a.csv", b"")]
-)
+LINE = b'{"text": "red cat"}\n'
+UNPACKED = bytearray(gzip.compress(LINE * 20))
+UNPACKED[15:25] = b"\0" * 10
+DAMAGED = [
+    ("a.parquet", b"no parquet"),
+    ("a.jsonl", b'{"a": 1}\n{"a":'),
+    ("a.csv", b""),
+    ("a.csv", "text\nGröße\n".encode("latin1")),
+    ("a.csv", b"a,b\n1,2\n1,2,3\n"),
+    ("a.arrow", b"no arrow"),
+    ("a.jsonl.gz", LINE),
+    ("a.jsonl.gz", gzip.compress(LINE * 20)[:-20]),
+    ("a.jsonl.gz", bytes(UNPACKED)),
+    ("a.jsonl.bz2", bz2.compress(LINE)[:-9]),
+    ("a.jsonl.bz2", LINE),
+    ("a.jsonl.xz", lzma.compress(LINE)[:-9]),
+    ("a.jsonl.xz", LINE),
+    ("a.jsonl", b""),
+    ("a.jsonl", b"\n"),
+    ("a.json", b"[]"),
+    ("a.txt", b""),
+    ("a.csv", b"text,label\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGED)
 def test_a_damaged_file_says_what_is_wrong_with_it(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f"{name} cannot be read: .{{10,}}"):
         load(str(tmp_path / name), "train")
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}' cannot be read: .{{10,}}"):
+        load(str(tmp_path), None)
+
+
+def test_files_without_rows_or_with_other_columns_say_so(dataset, tmp_path):
+    dataset.select([]).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match="none.parquet cannot be read: there are no rows"):
+        load(str(tmp_path / "none.parquet"), None)
+    dataset.to_parquet(tmp_path / "a.parquet")
+    dataset.rename_column("text", "words").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"\['text', 'number'\] and \['words', 'number'\]\. Name files of one kind"):
+        load([str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")], None)
+
+
+def test_the_split_that_was_saved_alone_is_no_other(dataset, tmp_path):
+    dataset.to_parquet(tmp_path / "a.parquet")
+    load(str(tmp_path / "a.parquet"), "train").save_to_disk(tmp_path / "saved")
+    assert load(str(tmp_path / "saved"), "train").to_dict() == ROWS
+    with pytest.raises(ValueError, match="no split 'test': the dataset is the split 'train'"):
+        load(str(tmp_path / "saved"), "test")
+
+
+def test_a_configuration_is_not_looked_for_in_files(dataset, tmp_path):
+    dataset.to_parquet(tmp_path / "a.parquet")
+    for name in (tmp_path / "a.parquet", tmp_path):
+        with pytest.raises(ValueError, match=f"--config is for datasets of the Hub, and '{name}' is here"):
+            load(str(name), None, "small")
+
+
+def test_the_directory_around_is_a_source_too(dataset, tmp_path, monkeypatch):
+    dataset.to_parquet(tmp_path / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert load(".", None).to_dict() == ROWS
 
 
 @pytest.mark.parametrize("features", ['{"n": "x"}', '{"n": {"_type": "List", "feature": []}}', "3"])

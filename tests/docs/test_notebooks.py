@@ -4,9 +4,9 @@ import re
 import time
 
 import pytest
-from executing import NOTEBOOKS, code_cells, data_folder, execute, read
+from executing import NOTEBOOKS, ROOT, code_cells, data_folder, execute, read
 
-from hf_curriculum._optional import install_line
+from hf_curriculum._optional import HOME, install_line
 
 SECONDS = 180
 BYTES = 1_000_000
@@ -54,6 +54,27 @@ def test_the_file_is_that_of_one_execution(path):
 def test_it_starts_from_an_empty_environment(path):
     first = code_cells(read(path))[0]
     assert first.source == install_line("all").replace("pip install", "%pip install -q").replace("'", '"')
+
+
+@each_notebook
+def test_its_links_lead_somewhere_from_colab_too(path):
+    text = "".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\((.+?)\)", text)
+    here = HOME.removeprefix("https://github.com")
+    assert links[:2] == [
+        "https://colab.research.google.com/assets/colab-badge.svg",
+        f"https://colab.research.google.com/github{here}/blob/main/notebooks/{path.name}",
+    ]
+    for link in links:
+        assert link.startswith("https://"), link
+        if link.startswith(HOME):
+            page, _, heading = link.removeprefix(f"{HOME}/blob/main/").partition("#")
+            assert heading.replace("-", " ") in (ROOT / page).read_text().lower(), link
+
+
+@each_notebook
+def test_no_code_is_there_for_tests(path):
+    assert not any("environ" in cell.source for cell in code_cells(read(path)))
 
 
 @each_notebook

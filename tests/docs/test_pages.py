@@ -34,6 +34,8 @@ from tiny import (
 )
 from torch.utils.data import DataLoader, TensorDataset
 from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
     DataCollatorForSeq2Seq,
     DetrImageProcessor,
     LlamaForCausalLM,
@@ -812,3 +814,21 @@ def test_the_site_is_built_without_a_warning_and_has_every_public_name(tmp_path)
     for name in hf_curriculum.__all__:
         assert f'id="hf_curriculum.{name}"' in page
     assert 'id="hf_curriculum.curriculum_learning.CurriculumLearning.fit"' in page
+
+
+def test_two_lines_of_a_script_make_its_training_a_curriculums(tmp_path):
+    """The rows as run_classification.py makes them: each column stays beside the tokens."""
+    tokenizer = word_tokenizer()
+    rows = scored(text=[f"{row} a b" for row in range(ROWS)], label=[row % 2 for row in range(ROWS)])
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **sizes))
+    seen = watch(model)
+    names = {
+        "model": model,
+        "training_args": TrainingArguments(**options(tmp_path)),
+        "train_dataset": rows.map(lambda batch: tokenizer(batch["text"]), batched=True),
+        "tokenizer": tokenizer,
+    }
+    execute("report.md", "Training from the shell", names)
+    names["trainer"].train()
+    assert_stream(names, flat(first_words(seen)))

@@ -97,7 +97,15 @@ HOUSE = {
         "trainer",
     ],
     "viewing": ["thumbnails", "summary", "facts", "doubts", "preview", "embedding_map", "plots", "report_page"],
-    "sharing": ["card_examples", "card_merge", "card_section", "hub_errors", "sorted_upload", "push"],
+    "sharing": [
+        "card_advice",
+        "card_examples",
+        "card_merge",
+        "card_section",
+        "hub_errors",
+        "sorted_upload",
+        "push",
+    ],
     "cli": ["console", "sources", "demo", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }

@@ -278,6 +278,36 @@ def test_each_picture_has_words_and_a_caption(scored):
         assert len(words) > 15 and caption.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("feature", "options", "said"),
+    [
+        (
+            Value("string"),
+            {},
+            ["masked language model", "initial_fraction=0.15, warmup_steps=0.2", "0.12 to 0.19 lower"],
+        ),
+        (Value("string"), {"label_column": "label"}, ["40 % of", "initial_fraction=0.15", "5 to 18 points"]),
+        (Image(), {"label_column": "label", "measure": "margin"}, ["5 to 18 points", 'measure="distance"', "was not"]),
+        (Image(), {}, ["autoencoders to 128 epochs", "nothing beyond chance", "200 to 800 epochs"]),
+        (Audio(decode=False), {}, ["autoencoders to 128 epochs", "nothing beyond chance"]),
+        (Value("int64"), {}, ["No training on such data has been measured"]),
+    ],
+)
+def test_it_recommends_what_the_evidence_has_for_such_data(feature, options, said):
+    dataset = embedded(label=[row % 2 for row in range(60)])
+    dataset = dataset.add_column("x", [None] * 60).cast_column("x", feature)
+    text = section(add_difficulty(dataset, **options)).partition("### What to set\n")[2].partition("###")[0]
+    text = " ".join(text.split())
+    assert [part for part in said if part not in text] == []
+    assert "(https://github.com/hf-curriculum/hf-curriculum/blob/main/docs/evidence.md)" in text
+    evidence = Path(__file__).parents[2].joinpath("docs", "evidence.md").read_text().replace("+", "")
+    evidence = " ".join(
+        evidence.replace("1.4 to", "to").replace("masked autoencoders,", "masked autoencoders").split()
+    )
+    figures = re.findall(r"[\d.]+ to [\d.]+ \w+|to 128 epochs|\w+=0\.\d+", text)
+    assert [figure for figure in figures if figure not in evidence] == []
+
+
 def test_the_card_says_how_to_install_and_where_the_project_is(scored):
     text = section(scored)
     assert f"```bash\n{install_line()}\n```" in text and f"[hf-curriculum]({HOME})" in text

@@ -220,7 +220,7 @@ def test_rows_follow_their_losses_on_any_number_of_processes_and_after_a_resume(
     assert [sorted(row for row, _ in step) for step in whole] == [sorted(rows) for rows in expected]
     logs = [json.loads((tmp_path / name / "logs-0.json").read_text()) for name in ("whole", "cut")]
     logs = [[{k: v for k, v in log.items() if k.startswith("curriculum/")} for log in run] for run in logs]
-    assert logs[0] == logs[1] and "curriculum/planned_distinct_fraction" not in logs[0][0]
+    assert logs[0] == logs[1] and "curriculum/distinct_fraction_planned" not in logs[0][0]
 
 
 @pytest.mark.slow

@@ -595,7 +595,7 @@ def test_a_resumed_run_logs_the_curriculum_as_the_whole_run_does(tmp_path, rows,
         resumed = logged(end(tmp_path / f"{stop}")["logs"])
         assert list(resumed) == list(whole) == list(range(4, steps + 1, 4))
         for step, log in resumed.items():
-            planned, expected = "curriculum/planned_distinct_fraction", dict(whole[step])
+            planned, expected = "curriculum/distinct_fraction_planned", dict(whole[step])
             assert log.pop(planned) == pytest.approx(expected.pop(planned), abs=1e-3)
             assert log == expected
 

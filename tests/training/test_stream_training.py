@@ -76,7 +76,7 @@ def test_logs_say_what_was_trained_on(whole):
     assert last["curriculum/rows_read"] == pytest.approx(STEPS * 8, rel=0.2)
     assert last["curriculum/rows_per_row_read"] == pytest.approx(STEPS * 8 / last["curriculum/rows_read"], rel=0.01)
     assert last["curriculum/distinct_fraction"] == pytest.approx(
-        last["curriculum/planned_distinct_fraction"], abs=0.06
+        last["curriculum/distinct_fraction_planned"], abs=0.06
     )
 
 

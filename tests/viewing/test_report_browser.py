@@ -365,6 +365,32 @@ def test_nothing_is_wider_than_the_screen_and_text_can_be_read(page, visit, devi
     assert contrast(np.array([int(legend[i : i + 2], 16) for i in (1, 3, 5)]), ground) > 7
 
 
+def test_no_strip_is_blank_under_the_map(page, visit):
+    tab = visit(page)
+    beside, plot = (tab.locator(name).bounding_box() for name in (".beside", "#map-plot"))
+    assert beside["height"] == pytest.approx(plot["height"], abs=2)
+
+
+def test_doubtful_texts_and_the_record_can_be_read_on_a_phone(tmp_path, visit):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 30)
+    vectors = np.eye(3)[label] + 0.1 * rng.random((60, 3))
+    vectors[-1] = 0, 0, 9  # too far from all others for a cluster of its own: a long line of the record
+    label[0] = 1
+    dataset = Dataset.from_dict({"text": ["some words of a row " * 6] * 60, "embedding": vectors, "label": label})
+    scored = add_difficulty(dataset.cast_column("label", ClassLabel(names=["cat", "dog"])), n_clusters=3)
+    tab = visit(report(scored, tmp_path / "report.html"), **PHONE)
+    parts = (
+        tab.locator("#wrong .doubt")
+        .first.locator("> div")
+        .evaluate_all("parts => parts.map(part => part.getBoundingClientRect().right)")
+    )
+    assert len(parts) == 3 and max(parts) <= PHONE["viewport"]["width"]
+    record = tab.locator("#record > table")
+    assert "too small for a prototype" in record.inner_text()
+    assert record.locator("td").first.bounding_box()["width"] > 150
+
+
 def test_the_plots_follow_a_change_of_the_theme(page, visit):
     tab = visit(page)
     ink = "document.getElementById('difficulty-plot')._fullLayout.font.color"
