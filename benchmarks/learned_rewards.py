@@ -132,10 +132,8 @@ class Look(TrainerCallback):
         return {"reward": float(right.mean()), **by_kind}
 
 
-def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str, Any]:
-    kind, pool = arm
-    dataset, held_out = prompts()
-    torch.manual_seed(seed)
+def new_model(dataset: Dataset, warm: int) -> LlamaForCausalLM:
+    """Random weights, which see right answers for ``warm`` steps."""
     config = LlamaConfig(
         vocab_size=len(WORDS),
         hidden_size=32,
@@ -147,6 +145,26 @@ def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str,
         eos_token_id=1,
         bos_token_id=None,
     )
+    model = LlamaForCausalLM(config)
+    optimizer, words = torch.optim.AdamW(model.parameters(), lr=3e-3), tokenizer()
+    solvable = dataset.filter(lambda answer: len(answer) > 0, input_columns="answer")
+    asked = torch.tensor(words(solvable["prompt"][:])["input_ids"])
+    answers = torch.tensor([(answer + [-100])[:2] for answer in solvable["answer"][:]])
+    for _ in range(warm):
+        some = torch.randint(len(asked), (64,))
+        inputs = torch.cat([asked[some], answers[some].clamp(min=0)], dim=1)
+        labels = torch.cat([torch.full_like(asked[some], -100), answers[some]], dim=1)
+        model(input_ids=inputs, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+def train(arm: tuple[str, str], warm: int, steps: int, rate: float, seed: int) -> dict[str, Any]:
+    kind, pool = arm
+    dataset, held_out = prompts()
+    torch.manual_seed(seed)
+    model = new_model(dataset, warm)
     trainer_class, own = GRPOTrainer, {}
     if kind != "uniform":
         order = "random" if kind == "random" else "easy_first"
@@ -175,7 +193,7 @@ def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str,
             logging_strategy="no",
         )
         trainer = trainer_class(
-            model=LlamaForCausalLM(config),
+            model=model,
             args=args,
             train_dataset=dataset,
             processing_class=tokenizer(),

@@ -36,7 +36,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_curriculum import CurriculumConfig, CurriculumMixin, CurriculumSampler, add_difficulty
+from hf_curriculum import (
+    CurriculumConfig,
+    CurriculumMixin,
+    CurriculumSampler,
+    CurriculumSeq2SeqTrainer,
+    add_difficulty,
+)
 
 pytestmark = pytest.mark.costly
 
@@ -102,6 +108,52 @@ def test_seq2seq_trainer_teaches_t5_to_reverse_its_input_easy_first(tmp_path, to
     rows = flat(first_words(seen))
     assert rows == expected(reference(dataset))
     assert_easy_first(rows, dataset)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_seq2seq_trainer_generates_and_measures_as_without_a_curriculum(tmp_path, tokenizer, beams):
+    texts = [f"{row} {row % 7} {row % 5}" for row in range(ROWS)]
+    tokens = tokenizer(texts)["input_ids"]
+    dataset, measured = scored(input_ids=tokens, labels=tokens), []
+
+    def exact(prediction):
+        ids = np.where(prediction.predictions < 0, 0, prediction.predictions)
+        measured.append(ids)
+        wanted = np.where(prediction.label_ids < 0, 0, prediction.label_ids)
+        right = [tokenizer.decode(row, skip_special_tokens=True) for row in wanted]
+        made = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        first = np.mean([one.split()[:1] == other.split()[:1] for one, other in zip(made, right, strict=True)])
+        return {"first": first, "words": np.mean([len(text.split()) for text in made])}
+
+    def trainer(cls, model, **changed):
+        changed |= {"predict_with_generate": True, "generation_max_length": 4, "generation_num_beams": beams}
+        return cls(
+            model=model,
+            args=Seq2SeqTrainingArguments(**options(tmp_path, learning_rate=1e-2, **changed)),
+            train_dataset=dataset,
+            eval_dataset=dataset.select(range(0, ROWS, 5)),
+            processing_class=tokenizer,
+            data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+            compute_metrics=exact,
+        )
+
+    ours = trainer(CurriculumSeq2SeqTrainer, tiny_t5(), eval_strategy="steps", eval_steps=STEPS)
+    ours.train()
+    on_the_way = next(log for log in ours.state.log_history if "eval_first" in log)
+    ids_on_the_way = measured[-1]
+    plain = trainer(Seq2SeqTrainer, ours.model)
+    after = plain.evaluate()
+    names = {"eval_loss", "eval_first", "eval_words"}
+    assert {name: on_the_way[name] for name in names} == {name: after[name] for name in names}
+    np.testing.assert_array_equal(measured[-1], ids_on_the_way)
+    assert after["eval_words"] > 0 and len(np.unique(ids_on_the_way)) > 4  # something was generated
+    held_out = dataset.select(range(1, ROWS, 7))
+    predicted = [one.predict(held_out, max_length=6, num_beams=beams + 1) for one in (ours, plain)]
+    np.testing.assert_array_equal(predicted[0].predictions, predicted[1].predictions)
+    np.testing.assert_array_equal(predicted[0].label_ids, predicted[1].label_ids)
+    for name in ("test_loss", "test_first", "test_words"):
+        assert predicted[0].metrics[name] == predicted[1].metrics[name]
+    assert predicted[0].metrics["test_words"] > after["eval_words"]  # max_length, here of predict
 
 
 def test_a_next_class_that_chooses_the_rows_itself_is_named():
