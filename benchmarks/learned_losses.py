@@ -3,8 +3,8 @@
     python benchmarks/learned_losses.py DATA/ --output learned_losses.jsonl
 
 A network of one hidden layer over news (DATA/agnews.parquet, MiniLM) is trained by ``CurriculumTrainer``, 64 rows a
-step, on 2,000 rows of which 40 or 20 % have a wrong label, and tested on 1,000 others with their true ones. All arms of
-a seed have the same wrong labels, initial weights, steps and learning rates.
+step, on 2,000 rows of which 40 or 20 % have a wrong label, and tested on 1,000 others with their true ones. All arms
+of a seed have the same wrong labels, initial weights, steps and learning rates.
 
 - "uniform": a plain ``Trainer``
 - "random": a pool of random rows; "margin": of rows with a low ``measure="margin"``, known before the training
@@ -48,6 +48,7 @@ class Classifier(torch.nn.Module):
         self.wrong = 0.0
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, wrong: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss and logits, of which the trainer takes the losses of the rows."""
         self.wrong += float(wrong.sum())
         logits = self.layers(x)
         return {"loss": cross_entropy(logits, labels), "logits": logits}

@@ -12,9 +12,9 @@ arms of a seed have the same initial weights.
 - "random": a pool of random prompts; "static": easy prompts first, then medium ones, as they are known to be
 - "reward": ``LearnedDifficulty("reward")``, a table every 10 steps, prompts with a pass rate near 0.5 first
 
-Pools "open" over the first half of the training, or "stay" at an effective fraction of 0.3. Every 10 steps the expected
-reward of easy and medium prompts with other meaningless words than those of the training is computed from the
-probabilities of the answers: nothing is sampled. "impossible" is the share of such prompts among all that were
+Pools "open" over the first half of the training, or "stay" at an effective fraction of 0.3. Every 10 steps the
+expected reward of easy and medium prompts with other meaningless words than those of the training is computed from
+the probabilities of the answers: nothing is sampled. "impossible" is the share of such prompts among all that were
 completed. A finished run is a line of the output; a command that was stopped goes on where it was. ``--summary``
 prints the tables of the lines that are there.
 """
@@ -40,7 +40,7 @@ from hf_curriculum import CurriculumConfig, CurriculumMixin, LearnedDifficulty
 
 PROMPTS, GROUP, EVERY, LOOK = 8, 8, 10, 10
 POOLS = {"opens": {}, "stays": {"warmup_steps": 1.0, "final_fraction": 0.3}}
-ARMS = [("uniform", "-"), *((kind, pool) for kind in ("random", "static", "reward") for pool in POOLS)]
+ARMS = [("uniform", "-"), *((kind, "opens") for kind in ("random", "static", "reward")), ("reward", "stays")]
 KINDS = {"easy": 0.0, "medium": 0.5, "impossible": 1.0}
 KEYS, NOISE = [f"key{i}" for i in range(6)], [f"noise{i}" for i in range(6)]
 WORDS = ["<pad>", "<eos>", "<unk>", *KINDS, *KEYS, *NOISE]
@@ -112,11 +112,13 @@ class Look(TrainerCallback):
         self.curve: list[dict[str, float]] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Look now and then."""
         if state.global_step % LOOK == 0:
             self.curve.append({"step": state.global_step, **self.rewards(model)})
 
     @torch.inference_mode()
     def rewards(self, model: Any) -> dict[str, float]:
+        """Probability of a right answer, mean over the prompts: of all, and by kind."""
         training = model.training
         model.eval()
         right = torch.ones(len(self.prompts))
@@ -132,39 +134,27 @@ class Look(TrainerCallback):
         return {"reward": float(right.mean()), **by_kind}
 
 
-def new_model(dataset: Dataset, warm: int) -> LlamaForCausalLM:
-    """Random weights, which see right answers for ``warm`` steps."""
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=8,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
+def new_model() -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(WORDS),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=8,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+        )
     )
-    model = LlamaForCausalLM(config)
-    optimizer, words = torch.optim.AdamW(model.parameters(), lr=3e-3), tokenizer()
-    solvable = dataset.filter(lambda answer: len(answer) > 0, input_columns="answer")
-    asked = torch.tensor(words(solvable["prompt"][:])["input_ids"])
-    answers = torch.tensor([(answer + [-100])[:2] for answer in solvable["answer"][:]])
-    for _ in range(warm):
-        some = torch.randint(len(asked), (64,))
-        inputs = torch.cat([asked[some], answers[some].clamp(min=0)], dim=1)
-        labels = torch.cat([torch.full_like(asked[some], -100), answers[some]], dim=1)
-        model(input_ids=inputs, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model
 
 
-def train(arm: tuple[str, str], warm: int, steps: int, rate: float, seed: int) -> dict[str, Any]:
+def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str, Any]:
     kind, pool = arm
     dataset, held_out = prompts()
     torch.manual_seed(seed)
-    model = new_model(dataset, warm)
+    model = new_model()
     trainer_class, own = GRPOTrainer, {}
     if kind != "uniform":
         order = "random" if kind == "random" else "easy_first"
@@ -211,36 +201,36 @@ def first_step(curve: list[dict[str, float]], reward: float) -> float:
     return next((point["step"] for point in curve if point["reward"] >= reward), np.inf)
 
 
+def median(steps: list[float], last: int) -> str:
+    middle = np.median(steps)
+    return f"{f'{middle:.0f}' if np.isfinite(middle) else f'> {last}'} ({np.isfinite(steps).sum()} of {len(steps)})"
+
+
 def summary(lines: list[dict]) -> None:
-    """Rewards in percent; minus uniform's of the same seed: mean and standard error."""
-    found = {(line["arm"], line["pool"], line["seed"]): line for line in lines}
-    steps = max(line["curve"][-1]["step"] for line in lines)
+    """Rewards in percent; minus uniform's of the same seed: mean and standard error. What is not reached takes all."""
+    found = {(line["arm"], line["pool"], line["seed"]): line["curve"] for line in lines}
+    last = max(curve[-1]["step"] for curve in found.values())
     print(f"{len({key[2] for key in found})} seeds\n")
-    header = ["arm", "pool", "impossible", *(f"reward after {part} steps" for part in (steps // 2, steps))]
-    header += ["minus uniform", "better", "easy, medium", *(f"steps to {reward:.0%}" for reward in SOLVED)]
+    header = ["arm", "pool", "impossible", *(f"steps to {reward:.0%}" for reward in SOLVED)]
+    header += [f"to {SOLVED[0]:.0%}, minus uniform", "sooner", f"reward after {last}", "minus uniform", "easy, medium"]
     table = []
     for arm in dict.fromkeys(key[:2] for key in found):
-        of_arm = {key[2]: line for key, line in found.items() if key[:2] == arm}
-        last = {seed: line["curve"][-1] for seed, line in of_arm.items()}
-        middle = [line["curve"][len(line["curve"]) // 2 - 1]["reward"] for line in of_arm.values()]
-        base = {seed: found.get(("uniform", "-", seed)) for seed in of_arm}
-        pairs = [100 * (last[seed]["reward"] - line["curve"][-1]["reward"]) for seed, line in base.items() if line]
+        of_arm = {key[2]: curve for key, curve in found.items() if key[:2] == arm}
+        pairs = [(curve, base) for seed, curve in of_arm.items() if (base := found.get(("uniform", "-", seed)))]
+        sooner = [np.subtract(*(min(first_step(curve, SOLVED[0]), last) for curve in pair)) for pair in pairs]
+        higher = [100 * (curve[-1]["reward"] - base[-1]["reward"]) for curve, base in pairs]
         compared = arm[0] != "uniform" and pairs
-        reached = [[first_step(line["curve"], reward) for line in of_arm.values()] for reward in SOLVED]
+        ends = [curve[-1] for curve in of_arm.values()]
         table.append(
             [
                 *arm,
-                f"{np.mean([line['impossible'] for line in of_arm.values()]):.0%}",
-                spread([100 * reward for reward in middle]),
-                spread([100 * point["reward"] for point in last.values()]),
-                spread(pairs, sign="+") if compared else None,
-                f"{sum(pair > 0 for pair in pairs)} of {len(pairs)}" if compared else None,
-                ", ".join(f"{100 * np.mean([point[kind] for point in last.values()]):.0f}" for kind in ("easy", "medium")),
-                *(
-                    f"{f'{np.median(times):.0f}' if np.isfinite(np.median(times)) else f'> {steps}'} "
-                    f"({np.isfinite(times).sum()} of {len(times)})"
-                    for times in reached
-                ),
+                f"{np.mean([line['impossible'] for line in lines if (line['arm'], line['pool']) == arm]):.0%}",
+                *(median([first_step(curve, reward) for curve in of_arm.values()], last) for reward in SOLVED),
+                spread(sooner, sign="+") if compared else None,
+                f"{sum(steps < 0 for steps in sooner)} of {len(pairs)}" if compared else None,
+                spread([100 * end["reward"] for end in ends]),
+                spread(higher, sign="+") if compared else None,
+                ", ".join(f"{100 * np.mean([end[kind] for end in ends]):.0f}" for kind in ("easy", "medium")),
             ]
         )
     print_table(header, table)
@@ -250,7 +240,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("learned_rewards.jsonl"))
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--arms", nargs="+", default=[arm[0] for arm in ARMS], choices={arm[0] for arm in ARMS})
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--summary", action="store_true")
@@ -262,7 +253,7 @@ def main() -> None:
         return summary(lines)
     done = {(line["arm"], line["pool"], line["seed"]) for line in lines}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        for arm in [arm for arm in ARMS if (*arm, seed) not in done]:
+        for arm in [arm for arm in ARMS if arm[0] in args.arms and (*arm, seed) not in done]:
             line = {"arm": arm[0], "pool": arm[1], "seed": seed, **train(arm, args.steps, args.learning_rate, seed)}
             with args.output.open("a") as output:
                 output.write(json.dumps(line) + "\n")

@@ -11,7 +11,7 @@ from hf_curriculum import CurriculumSampler
 pytestmark = pytest.mark.costly
 STEPS = 6
 
-CODE = """
+CODE = f"""
 import os
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class Pushes(TrainerCallback):
         self.steps.append(state.global_step)
 
 
-def train(name, trainer_class=CurriculumTrainer, max_steps={steps}, resume=None, **own):
+def train(name, trainer_class=CurriculumTrainer, max_steps={STEPS}, resume=None, **own):
     torch.manual_seed(0)
     model, tokenizer = LlamaForCausalLM(llama_config()), word_tokenizer()
     tokens = tokenizer([f"{{row}} a b" for row in range(100)])["input_ids"]
@@ -53,7 +53,7 @@ def train(name, trainer_class=CurriculumTrainer, max_steps={steps}, resume=None,
 
 def learning():
     return {{"learned_difficulty": LearnedDifficulty("loss", every=2), "curriculum": CurriculumConfig(warmup_steps=6)}}
-""".format(steps=STEPS)
+"""
 
 
 @pytest.fixture(scope="module")
