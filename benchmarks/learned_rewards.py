@@ -93,6 +93,7 @@ class Rewards:
     def __call__(
         self, completion_ids: list[list[int]], answer: list[list[int]], kind: list[str], **columns: Any
     ) -> list[float]:
+        """Rewards of completions, as TRL asks for them."""
         self.impossible += kind.count("impossible")
         self.all += len(kind)
         return [

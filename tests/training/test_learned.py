@@ -144,7 +144,7 @@ def test_rows_without_a_label_are_trained_on_and_learned_as_if_they_were_never_s
     trainer.train_dataset = trainer.train_dataset.remove_columns("labels").add_column("labels", labels.tolist())
     with caplog.at_level(logging.WARNING):
         trainer.train()
-    drawn = {row for step in noted(tmp_path, 1) for row, _ in step}
+    drawn = {row for step in noted(tmp_path, 1)[: STEPS // EVERY * EVERY] for row, _ in step}
     counts, table = trainer._learning._running.counts, trainer.curriculum_sampler.table(STEPS - 1)
     assert drawn & {*bare} and "is nan" in caplog.text and "or it has no label" in caplog.text
     assert not counts[bare].any() and counts[sorted(drawn - {*bare})].all()
