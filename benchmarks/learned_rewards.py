@@ -131,8 +131,8 @@ class Look(TrainerCallback):
             for place, word in enumerate(answer):
                 right[row] *= chances[row, width - 1 + place, word]
         model.train(training)
-        by_kind = {kind: float(right.numpy()[self.kinds == kind].mean()) for kind in ("easy", "medium")}
-        return {"reward": float(right.mean()), **by_kind}
+        means = {kind: right.numpy()[self.kinds == kind].mean() for kind in ("easy", "medium")}
+        return {name: round(float(mean), 4) for name, mean in {"reward": right.numpy().mean(), **means}.items()}
 
 
 def new_model() -> LlamaForCausalLM:
@@ -194,7 +194,7 @@ def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return {"impossible": rewards.impossible / rewards.all, "curve": look.curve}
+    return {"impossible": round(rewards.impossible / rewards.all, 4), "curve": look.curve}
 
 
 def first_step(curve: list[dict[str, float]], reward: float) -> float:
