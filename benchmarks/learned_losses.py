@@ -30,7 +30,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from hf_curriculum import CurriculumConfig, CurriculumTrainer, LearnedDifficulty
 
-SHARES, EPOCHS, EVERY = (0.4, 0.2), (15, 50), 50
+SHARES, EVERY = (0.4, 0.2), 50
 BATCH, HIDDEN = 64, 128
 POOLS = {"opens": {}, "stays": {"warmup_steps": 1.0, "final_fraction": 0.3}}
 ORDERS = {"random": "random", "margin": "easy_first", "loss": "easy_first", "loss, hard": "hard_first"}
@@ -155,9 +155,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("learned_losses.jsonl"))
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--tested", type=int, default=1000, help="of the rows")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[15])
     parser.add_argument("--summary", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)

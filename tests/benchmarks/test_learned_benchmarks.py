@@ -131,3 +131,15 @@ def test_the_table_of_losses_compares_within_a_seed(module, capsys):
     )
     assert uniform == ["40%", "5", "uniform", "-", "40.0 ± 0.0", "55.0 ± 5.0", "-", "-"]
     assert loss == ["40%", "5", "loss", "opens", "40.0 ± 0.0", "70.0 ± 11.5", "+5.0 ± 15.0", "1 of 2"]
+
+
+@pytest.mark.parametrize("script", ["learned_losses", "learned_rewards"])
+def test_the_docs_show_the_tables_of_the_lines(module, capsys, script):
+    lines = BENCHMARKS / "evidence" / "results" / f"{script}.jsonl"
+    if not lines.exists():
+        pytest.skip("the sdist has no results")
+    if script == "learned_rewards":
+        needs("trl")
+    module(script).summary(read(lines))
+    table = capsys.readouterr().out.partition("\n\n")[2].strip()
+    assert table in (BENCHMARKS.parent / "docs" / "evidence.md").read_text()

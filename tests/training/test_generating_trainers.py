@@ -426,3 +426,8 @@ def test_a_reward_that_one_of_two_functions_knows_is_learned(tmp_path):
     seen = np.flatnonzero(running.counts)
     assert len(seen) > 4
     assert running.means[seen] == pytest.approx([rate(row) for row in seen])  # 0 is added, or nothing
+
+
+def test_losses_of_texts_that_the_model_made_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"makes its own texts.*LearnedDifficulty\('reward'\) or a function"):
+        make(tmp_path, learned=["loss", 4])

@@ -29,6 +29,9 @@ class Pushes(TrainerCallback):
     def on_push_begin(self, args, state, control, **kwargs):
         self.steps.append(state.global_step)
 
+    def on_save(self, args, state, control, **kwargs):
+        self.trainer._finish_current_push()  # else the files of the next step may come before they are read
+
 
 def train(name, trainer_class=CurriculumTrainer, max_steps={STEPS}, resume=None, **own):
     torch.manual_seed(0)
@@ -46,6 +49,7 @@ def train(name, trainer_class=CurriculumTrainer, max_steps={STEPS}, resume=None,
         callbacks=[pushes],
         **own,
     )
+    pushes.trainer = trainer
     seen = watch(model)
     trainer.train(resume_from_checkpoint=resume)
     return trainer, first_words(seen), pushes.steps
