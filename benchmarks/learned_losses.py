@@ -45,11 +45,12 @@ class Classifier(torch.nn.Module):
         self.layers = torch.nn.Sequential(
             torch.nn.Linear(dimension, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, classes)
         )
-        self.wrong = 0.0
+        self.wrong, self.rows = 0, 0
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, wrong: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss and logits, of which the trainer takes the losses of the rows."""
-        self.wrong += float(wrong.sum())
+        self.wrong += int(wrong.sum())
+        self.rows += len(wrong)
         logits = self.layers(x)
         return {"loss": cross_entropy(logits, labels), "logits": logits}
 
@@ -119,7 +120,7 @@ def runs(
                 logits = model.layers(torch.from_numpy(x[rows:]))
             yield {
                 **{"share": share, "seed": seed, "epochs": epochs, "arm": arm[0], "pool": arm[1]},
-                "wrong": model.wrong / (epochs * rows // BATCH * BATCH),
+                "wrong": model.wrong / model.rows,
                 "accuracy": float((logits.argmax(1) == truth).double().mean()),
             }
 

@@ -46,7 +46,7 @@ def test_losses_are_learned_and_a_run_that_was_cut_off_goes_on_to_the_same_figur
     assert len(lines) == len(wrong) == 18
     for share in (0.4, 0.2):
         assert wrong[share, "margin", "stays"] < 0.3 * share and wrong[share, "loss", "stays"] < 0.7 * share
-        assert abs(wrong[share, "uniform", "-"] - share) < 0.1 and wrong[share, "loss, hard", "stays"] > 1.2 * share
+        assert abs(wrong[share, "uniform", "-"] - share) < 0.06 and wrong[share, "loss, hard", "stays"] > 1.2 * share
     output.write_text("".join(json.dumps(line) + "\n" for line in lines[:4] + lines[5:]))
     run("learned_losses", tmp_path, "--output", output, *size)
     assert read(output)[-1] == lines[4]
@@ -63,7 +63,7 @@ def test_rewards_are_learned_and_a_run_that_was_cut_off_goes_on_to_the_same_figu
     lines = read(output)
     assert [line["arm"] for line in lines] == ["uniform", "random", "static", "reward", "reward"]
     assert all([point["step"] for point in line["curve"]] == [10, 20, 30] for line in lines)
-    assert lines[2]["impossible"] < 0.35 < 0.45 < lines[0]["impossible"] < 0.55
+    assert lines[2]["impossible"] < 0.42 < 0.45 < lines[0]["impossible"] < 0.55
     output.write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
     run("learned_rewards", *size, "--arms", "reward")
     assert read(output) == lines
