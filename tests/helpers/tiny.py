@@ -84,7 +84,8 @@ def watch(module, key="input_ids") -> list[torch.Tensor]:
 
     def note(module, args, kwargs):
         if module.training:
-            taken.append((args[0] if args else kwargs)[key].clone())
+            given = args[0] if args else kwargs
+            taken.append((given if isinstance(given, torch.Tensor) else given[key]).clone())
 
     module.register_forward_pre_hook(note, with_kwargs=True)
     return taken

@@ -44,12 +44,13 @@ ROWS = [
         (
             "test_other_trainers.test_seq2seq_trainer_teaches_t5_to_reverse_its_input_easy_first",
             "test_other_trainers.test_seq2seq_trainer_takes_a_stream",
+            "test_other_trainers.test_seq2seq_trainer_generates_and_measures_as_without_a_curriculum",
         ),
     ),
     Row(
         "`SFTTrainer`",
         "streams; packs of one difficulty, by each strategy",
-        "TRL 1.16, tested with no other",
+        "TRL 0.20",
         "packs of a stream, or with rows that have no difficulty: such a pack has none",
         (
             "test_other_trainers.test_sft_trainer_draws_by_the_curriculum",
@@ -61,7 +62,7 @@ ROWS = [
     Row(
         "`DPOTrainer`, `RewardTrainer`",
         "a `Dataset`",
-        "TRL 1.16, tested with no other",
+        "TRL 0.20",
         "",
         (
             "test_other_trainers.test_dpo_trainer_draws_by_the_curriculum",

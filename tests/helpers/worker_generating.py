@@ -68,6 +68,14 @@ def half_known(prompts, completions, **columns) -> list[float | None]:
     return [None if place % 2 else 0.0 for place in range(len(prompts))]
 
 
+def not_a_number(prompts, completions, **columns) -> list[float]:
+    return [float("nan") if place % 2 else 0.0 for place in range(len(prompts))]
+
+
+def infinite(prompts, completions, **columns) -> list[float]:
+    return [float("-inf") if place % 2 else 0.0 for place in range(len(prompts))]
+
+
 def make(out, *, name="GRPO", rows=ROWS, curriculum=None, learned=None, reward="lengths", plain=False, **changed):
     """A trainer on a tiny model, ready to train."""
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -86,7 +94,7 @@ def make(out, *, name="GRPO", rows=ROWS, curriculum=None, learned=None, reward="
         ours["teacher_model"] = str(model)
         changed = {"max_completion_length": 2} | changed
     else:
-        ours["reward_funcs"] = globals()[reward]
+        ours["reward_funcs"] = [globals()[one] for one in reward.split()]
         changed = {"max_completion_length": 2, "num_generations": 4, "beta": 0.0} | changed
     dataset = scored(prompt=[str(row) for row in range(ROWS)]).select(range(rows))
     tokenizer = word_tokenizer()

@@ -123,16 +123,32 @@ def test_a_model_of_which_it_is_not_known_whether_it_shifts_is_an_error():
         row_losses(torch.nn.Linear(1, 1), {"logits": torch.zeros(2, 4, 7)}, torch.zeros(2, 4, dtype=torch.long))
 
 
-def test_losses_that_are_no_numbers_are_left_out_and_told(tmp_path, caplog):
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf")])
+def test_losses_that_are_no_numbers_are_left_out_and_told(tmp_path, caplog, loss):
     trainer = make(tmp_path, batch=8)
     trainer.train()
     learning, before = trainer._learning, trainer._learning._running.means.copy()
-    learning._pending = [(9, np.array([1, 2]), torch.tensor([float("nan"), 5.0]))]
+    learning._pending = [(9, np.array([1, 2]), torch.tensor([loss, 5.0]))]
     with caplog.at_level(logging.WARNING):
         learning._fold()
-    assert "loss of row 1 is nan (1 such rows)" in caplog.text
+    assert f"loss of row 1 is {loss} (1 such rows)" in caplog.text
     changed = np.flatnonzero(learning._running.means != before)
     assert changed.tolist() == [2] and np.isfinite(learning._running.filled()).all()
+
+
+def test_rows_without_a_label_are_trained_on_and_learned_as_if_they_were_never_seen(tmp_path, caplog):
+    trainer = make(tmp_path, batch=4, curriculum={"warmup_steps": 0.9})
+    bare = np.arange(0, ROWS, 5)
+    labels = np.asarray(trainer.train_dataset["labels"][:])
+    labels[bare] = -100
+    trainer.train_dataset = trainer.train_dataset.remove_columns("labels").add_column("labels", labels.tolist())
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    drawn = {row for step in noted(tmp_path, 1)[: STEPS // EVERY * EVERY] for row, _ in step}
+    counts, table = trainer._learning._running.counts, trainer.curriculum_sampler.table(STEPS - 1)
+    assert drawn & {*bare} and "is nan" in caplog.text and "or it has no label" in caplog.text
+    assert not counts[bare].any() and counts[sorted(drawn - {*bare})].all()
+    assert np.isfinite(table).all() and len({*table[bare].tolist()}) == 1  # the mean of all
 
 
 @pytest.mark.parametrize(

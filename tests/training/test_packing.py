@@ -59,7 +59,9 @@ def test_packs_hold_rows_of_one_difficulty_and_as_many_tokens_as_those_of_trl(ro
         assert ids == labels and len(ids) <= LENGTH
         assert mean == pytest.approx(difficulty[ids].mean(), rel=1e-12)
 
-    assert sorted(flat(packs["input_ids"])) == sorted(flat(theirs["input_ids"]))  # no token more is lost
+    # No token more is lost; TRL 1.0 to 1.13 wraps the first 1,000 rows once more in the place of the next ones.
+    whole = rows if strategy == "wrapped" else theirs
+    assert sorted(flat(packs["input_ids"])) == sorted(flat(whole["input_ids"]))
     assert padding(packs) <= padding(theirs) + 0.01
     window = 1000 if strategy == "wrapped" else None
     assert spread(packs, difficulty) < (0.01 if window else 0.4 * spread(theirs, difficulty))
