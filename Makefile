@@ -25,7 +25,7 @@ test-slow: .venv/installed  ## tests that start processes or train for minutes, 
 	$(PYTEST) -m slow
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
-	.venv-transformers4/bin/pytest -m 'slow or not slow' $(VERSIONED_TESTS)
+	.venv-transformers4/bin/pytest -n auto --dist loadfile -m 'slow or not slow' $(VERSIONED_TESTS)
 
 test-torchcodec: .venv/torchcodec  ## sounds and films that datasets decodes; wants FFmpeg
 	PYTHONPATH=.venv/torchcodec $(BIN)/pytest -m 'slow or not slow' tests/embedding/test_decoded.py

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ class HubEncoder:
         output = (project or self.model)(**inputs)
         return output if isinstance(output, torch.Tensor) else output.pooler_output.flatten(1)  # transformers 4, 5
 
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """A hash of each weight by its name, which nobody else has to change."""
+        return weights_of(self.model)
+
     def identity(self) -> Any:
         """Weights and settings; see :class:`hf_curriculum.encoders.base.Encoder`."""
         return (
@@ -110,7 +116,7 @@ class HubEncoder:
             self.model.config.to_dict() | {"_name_or_path": None},  # weights tell more than a name
             [_attention(module) for module in self.model.modules()],
             [(name, _settings(module)) for name, module in self.model.named_modules()],
-            weights_of(self.model),
+            self.weights,
             [edition(name) for name in ("torch", "transformers", "numpy")],
         )
 
@@ -141,12 +147,12 @@ def _is_plain(value: Any) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float)
 
 
-def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
+def origin(model_id: str, encoder: HubEncoder) -> dict[str, Any]:
     """What the record of vectors says of the model; it is made public, and the path of a folder tells who made it.
 
     Args:
         model_id: Id of the Hub, or a folder here.
-        model: What encodes.
+        encoder: Made of it.
 
     Returns:
         ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
@@ -154,7 +160,7 @@ def origin(model_id: str, model: torch.nn.Module) -> dict[str, Any]:
     """
     if not os.path.isdir(model_id):  # unlike Path, it bears any name
         return {"model_id": model_id}
-    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(weights_of(model))}
+    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(encoder.weights)}
 
 
 def module_of(model: torch.nn.Module, layer: str, argument: str = "layer") -> torch.nn.Module:

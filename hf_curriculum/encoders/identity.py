@@ -88,7 +88,7 @@ class _Walk:
     def _all(self, *values: Any) -> Iterator[bytes]:
         return map(self.digest, values)
 
-    def _parts(self, value: Any) -> Iterator[str | bytes]:  # noqa: C901 - a table of types
+    def _parts(self, value: Any) -> Iterator[str | bytes | memoryview]:  # noqa: C901 - a table of types
         kind = type(value)
         if isinstance(value, type):
             yield from self._class(value)
@@ -104,7 +104,7 @@ class _Walk:
         elif isinstance(value, torch.Tensor):
             plain = value.detach().cpu().contiguous()
             yield from (kind.__name__, str(plain.dtype), str(tuple(plain.shape)))
-            yield plain.reshape(-1).view(torch.uint8).numpy().data.tobytes() if plain.numel() else b""
+            yield plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b""
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             yield from ("array", value.dtype.str, str(value.shape))
             yield np.ascontiguousarray(value).tobytes()

@@ -12,7 +12,7 @@ import types
 import xxhash
 
 
-def hashed(*parts: str | bytes) -> bytes:
+def hashed(*parts: str | bytes | memoryview) -> bytes:
     """A hash of parts, of which no two lists run together alike."""
     found = xxhash.xxh3_128()
     for part in parts:

@@ -26,7 +26,7 @@ from hf_curriculum.encoders.video import VideoEncoder
 
 logger = logging.getLogger(__name__)
 
-_FAMILIES: dict[str, Callable[..., Encoder]] = {
+_FAMILIES: dict[str, Callable[..., ImageEncoder | AudioEncoder | VideoEncoder | TextEncoder]] = {
     "image": ImageEncoder,
     "audio": AudioEncoder,
     "video": VideoEncoder,
@@ -230,7 +230,7 @@ def _load(
             f"damaged ({error})."
         ) from error
     revision = _commit(model_id, options.revision) or options.revision
-    encoder.record |= {**origin(model_id, encodes), "revision": revision}
+    encoder.record |= {**origin(model_id, encoder), "revision": revision}
     logger.info("Embedding %s with %s, pooling %r.", modality, model_id, encoder.record["pooling"])
     return encoder
 
