@@ -140,6 +140,8 @@ def find_damage(checkpoint: Path) -> str | None:
         for path in sorted(checkpoint.iterdir()):
             if path.name not in checksums:
                 _open(path)
+    except FileNotFoundError as error:  # a shard, of an index, perhaps
+        return f"{error.filename or path} is missing"
     except Exception as error:  # whatever a damaged file makes a reader raise
         return f"{path} is damaged ({error or type(error).__name__})"
     return None

@@ -215,6 +215,11 @@ class Resumable(_Base):
         if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
             write_checksums(folder)
 
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.args.should_save:  # on the Hub they would be those of the checkpoint before
+            write_checksums(Path(checkpoint_folder))
+        super()._push_from_checkpoint(checkpoint_folder)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, names_for_adapters(self.model) if state_dict is None else state_dict)
 

@@ -50,11 +50,15 @@ def short_lines(callbacks: Iterable[Any]) -> Iterator[None]:
 
 
 def _of_few(on_log: Any) -> Any:
-    def on_log_of_few(*args: Any, logs: Mapping[str, Any], **kwargs: Any) -> Any:
+    def on_log_of_few(*args: Any, logs: dict[str, Any], **kwargs: Any) -> Any:
         few = {
             name: value for name, value in logs.items() if not name.startswith("curriculum/") or name in _ON_CONSOLE
         }
-        return on_log(*args, logs=few, **kwargs)
+        names = set(few)
+        answer = on_log(*args, logs=few, **kwargs)
+        for name in names - few.keys():  # transformers drops total_flos from what train() returns here
+            del logs[name]
+        return answer
 
     return on_log_of_few
 

@@ -73,6 +73,14 @@ PRIVATE = {
             "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
         ],
     ),
+    "_push_from_checkpoint": (
+        {"training/resumable.py"},
+        "Trainer: the moment after a checkpoint is written and before it is pushed, which on_save comes after",
+        [
+            "training/test_pushing.py::test_checksums_on_the_hub_are_those_of_the_files_beside_them",
+            "house/test_private_names.py::test_hooks_of_the_trainer_are_there",
+        ],
+    ),
     "_save": (
         {"training/resumable.py"},
         "Trainer: where the state of a compiled model gets names under which PEFT saves nothing",
@@ -407,5 +415,6 @@ def test_a_model_says_which_weights_it_does_not_save():
 def test_hooks_of_the_trainer_are_there():
     source = inspect.getsource(Trainer)
     hooks = ("_get_train_sampler", "_load_from_checkpoint", "_load_best_model", "_save_checkpoint", "_get_output_dir")
-    for name in (*hooks, "_load_callback_state", "_maybe_log_save_evaluate", "set_initial_training_values"):
+    more = ("_load_callback_state", "_maybe_log_save_evaluate", "_push_from_checkpoint", "set_initial_training_values")
+    for name in (*hooks, *more):
         assert name in vars(Trainer) and len(re.findall(rf"self\.{name}\b", source)) > 0

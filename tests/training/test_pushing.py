@@ -1,6 +1,9 @@
 """``push_to_hub=True`` while a curriculum trains: the client is the real one, the Hub is on the loopback interface."""
 
+import json
+
 import pytest
+import xxhash
 from hub_client import client
 from hub_server import hub
 from tiny import scored
@@ -101,8 +104,18 @@ def test_each_checkpoint_is_pushed_while_the_training_runs_as_by_a_plain_trainer
 def test_what_is_pushed_is_what_a_plain_trainer_pushes_and_the_state_of_the_curriculum(pushed):
     ours, plain, learned = (set(files(pushed, name)) for name in ("ours", "plain", "learned"))
     assert {"model.safetensors", "config.json", "README.md", "last-checkpoint/trainer_state.json"} <= plain
-    assert ours - plain == {"last-checkpoint/curriculum.json"} and not plain - ours
+    own = {"last-checkpoint/curriculum.json", "last-checkpoint/checksums.json"}
+    assert ours - plain == own and not plain - ours
     assert learned - ours == {"last-checkpoint/curriculum_difficulty.npz"}
+
+
+def test_checksums_on_the_hub_are_those_of_the_files_beside_them(pushed):
+    for name in ("ours", "learned"):
+        for commit in pushed[0][f"models/me/{name}"].commits.values():
+            told = json.loads(commit.get("last-checkpoint/checksums.json", "{}"))
+            for file, checksum in told.items():
+                assert xxhash.xxh3_128_hexdigest(commit[f"last-checkpoint/{file}"]) == checksum
+        assert {"model.safetensors", "optimizer.pt", "trainer_state.json", "curriculum.json"} <= told.keys()
 
 
 def test_the_pushed_weights_are_those_that_were_trained_and_load(pushed, tmp_path):

@@ -105,6 +105,7 @@ def test_a_checkpoint_that_does_not_say_where_a_pass_began_resumes(tmp_path):
     own = file.with_name("curriculum.json")
     curriculum = json.loads(own.read_text())
     own.unlink()  # it was among the states of callbacks then
+    file.with_name("checksums.json").unlink()  # which there were none of
     for reader in curriculum["readers"].values():
         del reader["state"]["began"]
     state = json.loads(file.read_text())
