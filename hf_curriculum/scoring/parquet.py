@@ -373,7 +373,10 @@ def _embedding(model_id: Any, options: dict[str, Any]) -> str:
     """What decides the vectors; neither what happens to bad rows, nor how many rows run at once."""
     decisive = {name: value for name, value in options.items() if name not in ("on_error", "batch_size")}
     shown = {name: value for name, value in decisive.items() if isinstance(value, str | int | float | None)}
-    return f"{json.dumps(shown, sort_keys=True)} {Hasher.hash(Embedder(model_id, **decisive))}"
+    state = Embedder(model_id, **decisive).__getstate__()
+    if isinstance(model_id, str):
+        state["model_id"] = _name(model_id)  # its weights are told apart; they may have moved to another folder
+    return f"{json.dumps(shown, sort_keys=True)} {Hasher.hash(state)}"
 
 
 def _description(scorer: DifficultyScorer) -> str:

@@ -72,7 +72,7 @@ def test_a_folder_of_parquet_becomes_a_training_that_was_killed_twice(tmp_path, 
     }
     (tmp_path / "killed").mkdir()
     killed = {"out": str(tmp_path / "killed"), "output_dir": str(tmp_path / "run"), **options, "pause": 0.02}
-    start_and_kill(killed, processes=2, victim=1, delay=3, saving=False)
+    start_and_kill(killed, processes=2, victim=1, steps=8, delay=0, saving=False)  # after a checkpoint
     checkpoint, _ = last_complete(tmp_path / "run")
     assert checkpoint is not None
     resumed = {"out": str(tmp_path / "on"), "output_dir": str(tmp_path / "run"), "resume": checkpoint, **options}
