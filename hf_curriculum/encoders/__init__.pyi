@@ -6,6 +6,7 @@ from .callable import evaluated as evaluated
 from .callable import in_eval_mode as in_eval_mode
 from .hub import module_of as module_of
 from .hub import outputs_of as outputs_of
+from .hub import public_id as public_id
 from .identity import digest as digest
 from .resolve import Model as Model
 from .resolve import Options as Options

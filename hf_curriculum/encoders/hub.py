@@ -147,8 +147,20 @@ def _is_plain(value: Any) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float)
 
 
+def public_id(model_id: str) -> str:
+    """The id of a model; of a folder here only its name, since the path tells who made it.
+
+    Args:
+        model_id: Id of the Hub, or a folder here.
+
+    Returns:
+        The id.
+    """
+    return Path(model_id).resolve().name if os.path.isdir(model_id) else model_id  # unlike Path, it bears any name
+
+
 def origin(model_id: str, encoder: HubEncoder) -> dict[str, Any]:
-    """What the record of vectors says of the model; it is made public, and the path of a folder tells who made it.
+    """What the record of vectors, which is made public, says of the model.
 
     Args:
         model_id: Id of the Hub, or a folder here.
@@ -158,9 +170,9 @@ def origin(model_id: str, encoder: HubEncoder) -> dict[str, Any]:
         ``model_id``; of a folder only its name, with ``local``, and ``weights``, a hash that tells it from others of
         its name and knows it again elsewhere.
     """
-    if not os.path.isdir(model_id):  # unlike Path, it bears any name
+    if not os.path.isdir(model_id):
         return {"model_id": model_id}
-    return {"model_id": Path(model_id).resolve().name, "local": True, "weights": Hasher.hash(encoder.weights)}
+    return {"model_id": public_id(model_id), "local": True, "weights": Hasher.hash(encoder.weights)}
 
 
 def module_of(model: torch.nn.Module, layer: str, argument: str = "layer") -> torch.nn.Module:

@@ -3,7 +3,6 @@
 import json
 import logging
 import operator
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from hf_curriculum.data import (
     without_folders,
 )
 from hf_curriculum.embedding import FULL, Embedder
+from hf_curriculum.encoders import public_id
 from hf_curriculum.processes import this_process
 from hf_curriculum.scoring.difficulty import Ranges
 from hf_curriculum.scoring.inputs import require_classes
@@ -143,7 +143,7 @@ def score_parquet(
     job.output.begin(
         {
             "input": f"{len(source):,} rows in {len(source.stamps):,} files, {_hash(str(source.stamps).encode())}",
-            "model": _name(model_id),
+            "model": public_id(model_id) if isinstance(model_id, str) else type(model_id).__qualname__,
             "embedding": _embedding(model_id, embedding_options),
             "on_error": embedding_options.get("on_error", "raise"),
             "scorer": _description(scorer),
@@ -362,20 +362,13 @@ def _in_proportion(labels: NDArray[Any], total: Counter[Any], seed: int) -> NDAr
     return kept
 
 
-def _name(model_id: Any) -> str:
-    """Of a local model its folder's alone: the output may be made public, and its vectors tell models apart."""
-    if not isinstance(model_id, str):
-        return type(model_id).__qualname__
-    return Path(model_id).resolve().name if os.path.isdir(model_id) else model_id
-
-
 def _embedding(model_id: Any, options: dict[str, Any]) -> str:
     """What decides the vectors; neither what happens to bad rows, nor how many rows run at once."""
     decisive = {name: value for name, value in options.items() if name not in ("on_error", "batch_size")}
     shown = {name: value for name, value in decisive.items() if isinstance(value, str | int | float | None)}
     state = Embedder(model_id, **decisive).__getstate__()
     if isinstance(model_id, str):
-        state["model_id"] = _name(model_id)  # its weights are told apart; they may have moved to another folder
+        state["model_id"] = public_id(model_id)  # its weights are told apart; they may have moved to another folder
     return f"{json.dumps(shown, sort_keys=True)} {Hasher.hash(state)}"
 
 
