@@ -126,7 +126,7 @@ class TfidfEncoder(_ReadyEncoder):
         seed: Seed of the SVD.
 
     Raises:
-        ValueError: If the texts have no words.
+        ValueError: If the texts have no words, or only one.
 
     Source:
         Deerwester et al., "Indexing by Latent Semantic Analysis", JASIS 1990.
@@ -139,6 +139,12 @@ class TfidfEncoder(_ReadyEncoder):
             counts = self.vectorizer.fit_transform(texts)
         except ValueError as error:
             raise ValueError(f"builtin/tfidf found no words in the texts: {error}") from error
+        if counts.shape[1] < 2:
+            (word,) = self.vectorizer.vocabulary_
+            raise ValueError(
+                f"builtin/tfidf found no word but {word!r} in the texts, and tells texts apart by their words. Pass "
+                "texts of several words, or another encoder."
+            )
         self.svd = TruncatedSVD(n_components=min(128, counts.shape[1]), random_state=seed).fit(counts)
 
     def read(self, row: str | None) -> str:

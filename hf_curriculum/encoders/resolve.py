@@ -145,7 +145,7 @@ def load_encoder(
 
     Raises:
         ValueError: If the model is unknown, no column or several columns fit, the model takes another modality, or
-            the texts for ``"builtin/tfidf"`` have no words.
+            the texts for ``"builtin/tfidf"`` have no words, or only one.
     """
     model = find_model(model_id, options)
     column, modality = find_column(dataset.features, model, input_column, options.modality)

@@ -14,7 +14,10 @@ from hf_curriculum.training.checksums import CHECKSUMS, read_checksums, require_
 
 logger = logging.getLogger(__name__)
 _STATE = "trainer_state.json"
-_PICKLED = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "pytorch_model*.bin", "adapter_model.bin")
+_ARCHIVES = (
+    *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth", "pytorch_model*.bin", "adapter_model.bin"),
+    "curriculum_difficulty.npz",
+)
 
 
 def newest_whole(folder: str) -> str | None:
@@ -152,7 +155,7 @@ def _open(path: Path) -> None:
     if path.suffix == ".safetensors":
         with safe_open(path, "pt"):
             pass
-    elif any(path.match(pattern) for pattern in _PICKLED):
+    elif any(path.match(pattern) for pattern in _ARCHIVES):
         with ZipFile(path) as archive:
             if (part := archive.testzip()) is not None:
                 raise BadZipFile(f"its part {part} is not what was written")

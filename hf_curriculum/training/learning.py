@@ -12,7 +12,9 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import NDArray
 
-from hf_curriculum.training.learned import LearnedDifficulty, RunningMeans, row_losses
+from hf_curriculum.training.learned import LearnedDifficulty
+from hf_curriculum.training.row_losses import row_losses
+from hf_curriculum.training.running_means import RunningMeans
 
 logger = logging.getLogger(__name__)
 _FILE = "curriculum_difficulty.npz"

@@ -506,6 +506,11 @@ def test_tfidf_without_words_says_so(texts):
         encoder("builtin/tfidf", Dataset.from_dict({"text": texts}))
 
 
+def test_tfidf_with_one_word_says_so():
+    with pytest.raises(ValueError, match="no word but 'red' in the texts"):
+        encoder("builtin/tfidf", Dataset.from_dict({"text": ["red", "red red", "Red."]}))
+
+
 @pytest.mark.parametrize(
     "model_id, data", [("builtin/hog", "digits"), ("builtin/logmel", "clips"), ("builtin/tfidf", "sentences")]
 )

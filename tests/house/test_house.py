@@ -92,6 +92,8 @@ HOUSE = {
         "given_difficulty",
         "resume",
         "learned",
+        "running_means",
+        "row_losses",
         "learning",
         "resumable",
         "trainer",

@@ -576,6 +576,16 @@ def test_without_checksums_damage_of_an_archive_is_noticed_too(finished, name, t
         flip(folder / name, position)
 
 
+def test_without_checksums_damage_of_learned_difficulties_is_noticed_too(finished, tmp_path):
+    folder = shutil.copytree(finished[0] / "checkpoint-6", tmp_path / "checkpoint-6")
+    (folder / "checksums.json").unlink()
+    file = folder / "curriculum_difficulty.npz"
+    np.savez(file, means=np.ones(50, np.float32))
+    assert find_damage(folder) is None
+    flip(file, file.stat().st_size // 2)
+    assert f"{file} is damaged" in find_damage(folder)
+
+
 @pytest.mark.parametrize(
     "content",
     ["[]", "3", "{}}", '{"global_step": 4, "rest_metric": null}', "[" * 100_000, b"\xff"],

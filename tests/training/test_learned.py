@@ -31,7 +31,8 @@ from transformers import (
 from worker_learning import EVERY, ROWS, STEPS, make, noted, train
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, LearnedDifficulty
-from hf_curriculum.training.learned import RunningMeans, row_losses
+from hf_curriculum.training.row_losses import row_losses
+from hf_curriculum.training.running_means import RunningMeans
 from hf_curriculum.training.versions import VersionedSampler
 
 WORKER = Path(__file__).parents[1] / "helpers" / "worker_learning.py"
