@@ -70,8 +70,8 @@ def add_embeddings(
         output_column: Name of the new column. Default ``"embedding"``.
         on_error: ``"raise"`` (default) stops at a row that cannot be embedded and names it; ``"null"`` leaves it
             without an embedding.
-        long_inputs: ``"truncate"`` (default) cuts what is longer than the model takes and says how many rows that
-            are; ``"mean"`` averages over windows, by their length.
+        long_inputs: Of texts and audio: ``"truncate"`` (default) cuts what is longer than the model takes and says how
+            many rows that are; ``"mean"`` averages over windows, by their length.
         max_seconds: Longest piece of audio that runs at once. Default 30.
         transform: For a ``torch.nn.Module``: turns a row (undecoded where it is media) into a tensor, on the workers.
         revision: Branch, tag or commit of a Hub model.

@@ -40,6 +40,7 @@ _MODALITY_OF_INPUT = {
     "input_ids": "text",
 }
 _TFIDF_ROWS = 100_000  # that words and their weights are taken from
+_OF_HUB = ("layer", "pooling", "long_inputs", "max_seconds", "revision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def find_model(model_id: str | Callable[..., Any], options: Options) -> Model:
                 "model_id must be the name of a model, its folder, a built-in descriptor, a torch.nn.Module, a "
                 f"SentenceTransformer or a function of a list of rows, got {model_id!r}."
             )
-        _require_unset(options, ("layer", "pooling", "long_inputs", "revision"), "a model of the Hub")
+        _require_unset(options, _OF_HUB, "a model of the Hub")
         asked = () if options.modality is None else (options.modality,)
         return Model(type(model_id).__name__, asked, partial(CallableEncoder, model_id, options.transform))
     require_name(model_id, "model_id")
@@ -215,8 +216,12 @@ def _load(
     chosen: dict[str, Any] = {"pooling": options.pooling, "layer": options.layer}
     if modality in ("text", "audio"):
         chosen["long_inputs"] = options.long_inputs
+    else:
+        _require_unset(options, ("long_inputs",), "text and audio models")
     if modality == "audio":
         chosen["max_seconds"] = options.max_seconds
+    else:
+        _require_unset(options, ("max_seconds",), "audio models")
     model_id = source["pretrained_model_name_or_path"]
     try:
         model = AutoModel.from_pretrained(**source, config=config, dtype=torch.float32)
@@ -259,6 +264,7 @@ def _builtin(model_id: str, options: Options) -> Model:
         raise ValueError(f"Unknown model_id {model_id!r}; built-in are {list(NAMES)}.")
     modalities = (BUILTINS[model_id][0] if model_id in BUILTINS else "text",)
     _check_modality(model_id, modalities, options.modality)
+    _require_unset(options, _OF_HUB, "a model of the Hub")
     return Model(model_id, modalities, lambda _: BuiltinEncoder(model_id), learns=model_id not in BUILTINS)
 
 

@@ -338,7 +338,7 @@ def test_weights_that_have_changed_meanwhile_are_no_longer_the_same_function(tin
         pickle.loads(sent)({"text": ["red"]})
 
 
-def test_equal_embedders_find_each_others_work_and_no_other(sentences, tiny_bert, tmp_path):
+def test_equal_embedders_find_each_others_work_and_no_other(sentences, tiny_bert, tiny_wav2vec2, tmp_path):
     first = sentences.map(Embedder(tiny_bert), batched=True)
     assert sentences.map(Embedder(tiny_bert), batched=True)._fingerprint == first._fingerprint
     hashes = [
@@ -353,9 +353,9 @@ def test_equal_embedders_find_each_others_work_and_no_other(sentences, tiny_bert
             {"input_column": "text"},
             {"output_column": "vector"},
             {"on_error": "null"},
-            {"max_seconds": 3.0},
         )
     ]
+    hashes += [Hasher.hash(Embedder(tiny_wav2vec2, max_seconds=seconds)) for seconds in (3.0, 30.0)]
     assert len(set(hashes)) == len(hashes)
     assert Hasher.hash(Embedder(tiny_bert, pooling="auto", modality=None)) == hashes[0]
     path = tmp_path / "model"

@@ -146,11 +146,22 @@ def test_what_is_no_model_is_told_what_one_is(model, message):
         Embedder(model)(TEXTS[:1])
 
 
-@pytest.mark.parametrize("options", [{"pooling": "mean"}, {"layer": 1}, {"long_inputs": "mean"}, {"revision": "main"}])
-def test_an_option_that_a_function_does_not_heed_is_refused(options):
+OF_HUB = [{"pooling": "mean"}, {"layer": 1}, {"long_inputs": "mean"}, {"max_seconds": 5}, {"revision": "main"}]
+
+
+@pytest.mark.parametrize("options", OF_HUB)
+@pytest.mark.parametrize("model", [lambda rows: [[1.0]] * len(rows), "builtin/tfidf"], ids=["function", "built-in"])
+def test_an_option_that_only_models_of_the_hub_heed_is_refused(model, options):
     (name,) = options
     with pytest.raises(ValueError, match=f"{name}=.* is an option of a model of the Hub: leave it out"):
-        add_embeddings(TEXTS, lambda rows: [[1.0]] * len(rows), **options)
+        add_embeddings(TEXTS, model, **options)
+
+
+def test_an_option_of_another_modality_is_refused(tiny_bert, tiny_dinov2, digits):
+    with pytest.raises(ValueError, match="max_seconds=5 is an option of audio models: leave it out"):
+        add_embeddings(TEXTS, tiny_bert, max_seconds=5)
+    with pytest.raises(ValueError, match="long_inputs='mean' is an option of text and audio models: leave it out"):
+        add_embeddings(digits, tiny_dinov2, long_inputs="mean")
 
 
 DAMAGE = {
