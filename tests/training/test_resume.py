@@ -130,7 +130,7 @@ def start_and_kill(run, processes, victim, steps, delay, saving):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 4)])
+@pytest.mark.parametrize(("processes", "kills"), [(1, 10), (2, 4)])
 def test_a_training_killed_at_random_moments_trains_on_the_stream_of_one_that_was_not(tmp_path, processes, kills):
     rng, rows = random.Random(processes), 500
     after = [rng.randrange(60) for _ in range(kills)]  # steps, so that a slow machine is killed at the same ones
