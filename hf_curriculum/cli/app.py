@@ -138,9 +138,13 @@ def score(
     ] = None,
     normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
     measure: Annotated[
-        Measure,
-        typer.Option(help="What is hard: far from the prototype, or near to another class (for labels in doubt)."),
-    ] = Measure.distance,
+        Measure | None,
+        typer.Option(
+            help="What is hard: far from the prototype, or near to another class. [default: margin with "
+            "--label-column, else distance]",
+            show_default=False,
+        ),
+    ] = None,
     duplicates: Annotated[
         Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
     ] = Duplicates.keep,
@@ -222,7 +226,7 @@ def score(
             "n_clusters": clusters,
             "normalize": None if normalize is Normalize.none else normalize.value,
             "seed": seed,
-            "measure": measure.value,
+            "measure": measure and measure.value,
         }
         _check_scorer(scorer, fit, repeats)
         if engine is Engine.ray:
@@ -260,7 +264,7 @@ def score(
 
 def _check_scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> None:
     """Raise if what a saved scorer brings is asked for beside it."""
-    default = {"n_clusters": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
+    default = {"n_clusters": None, "normalize": "minmax", "seed": 42, "measure": None}
     if scorer and (fit, repeats) != (default, 1):
         raise ValueError(
             "--scorer brings its own --clusters, --normalize, --seed, --measure and --repeats: drop these."
@@ -273,7 +277,9 @@ def _scorer(scorer: str | None, fit: dict[str, Any], repeats: int) -> dict[str, 
 
     if scorer:
         return {"scorer": DifficultyScorer.from_pretrained(scorer)}
-    return {"scorer": DifficultyScorer(**fit, repeats=repeats)} if repeats > 1 else fit
+    if repeats == 1:
+        return fit
+    return {"scorer": DifficultyScorer(**fit | {"measure": fit["measure"] or "distance"}, repeats=repeats)}
 
 
 def _score_by_ray(sources: list[str], output: str, model: str | None, options: dict[str, Any], as_json: bool) -> None:
@@ -318,7 +324,8 @@ def _tell_of_scores(scored: "Dataset | DatasetDict", output: Path, as_json: bool
     told = (
         ""
         if doubtful is None
-        else f"\nAbout {doubtful:,} labels look wrong: highest difficulties first, see suggested_label."
+        else f"\nAbout {doubtful:,} labels look wrong, far fewer where the encoder does not tell classes apart: see "
+        "suggested_label, the highest difficulties first."
     )
     copies = f"\n{record['copies']:,} rows have the embedding of an earlier row." if record["copies"] else ""
     parts = f" of {len(splits)} splits ({', '.join(splits)})" if named else ""

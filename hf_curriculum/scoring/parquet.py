@@ -50,7 +50,7 @@ from hf_curriculum.scoring.parquet_work import (
 )
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.ray_pool import RayPool, ray_started
-from hf_curriculum.scoring.score import check_encoder, require_default
+from hf_curriculum.scoring.score import check_encoder, new_scorer, require_default
 from hf_curriculum.scoring.scorer import DifficultyScorer
 from hf_curriculum.scoring.scorer_files import OPTIONS
 
@@ -75,7 +75,7 @@ def score_parquet(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
-    measure: str = "distance",
+    measure: str | None = None,
     **embedding_options: Any,
 ) -> DifficultyScorer:
     """Score Parquet files of any size on the machines of a Ray cluster, or on this one; needs the extra ``ray``.
@@ -105,7 +105,8 @@ def score_parquet(
         label_column: Cluster inside each class of this column; rows without a class are left without a score.
         normalize: ``"minmax"`` (default), ``"rank"`` (inner quantiles are those of the sample) or ``None``.
         seed: Seed of sample and k-means. Default 42.
-        measure: ``"distance"`` (default) or ``"margin"``, as of :func:`hf_curriculum.add_difficulty`.
+        measure: ``"distance"`` (default without ``label_column``) or ``"margin"`` (default with it), as of
+            :func:`hf_curriculum.add_difficulty`.
         **embedding_options: Further options of :class:`hf_curriculum.Embedder`, such as ``input_column``, ``on_error``
             or ``batch_size``.
 
@@ -128,7 +129,11 @@ def score_parquet(
     for name, value in (("concurrency", concurrency), ("sample_rows", sample_rows)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    scorer = _scorer_of(scorer, n_clusters, cluster_range, normalize, seed, measure)
+    if scorer is None:
+        scorer = new_scorer(n_clusters, cluster_range, normalize, seed, measure, label_column)
+    else:
+        require_default((n_clusters, cluster_range, normalize, seed, measure))
+        scorer = _opened(scorer)
     source = ParquetInput.of(input, output)
     job = _Job(
         source,
@@ -313,17 +318,7 @@ class _Job:
         self.scorer.quantiles_ = difficulty_quantiles(difficulty[alike])
 
 
-def _scorer_of(
-    scorer: DifficultyScorer | str | Path | None,
-    n_clusters: int | None,
-    cluster_range: tuple[int, int] | None,
-    normalize: str | None,
-    seed: int,
-    measure: str,
-) -> DifficultyScorer:
-    if scorer is None:
-        return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
-    require_default((n_clusters, cluster_range, normalize, seed, measure))
+def _opened(scorer: DifficultyScorer | str | Path) -> DifficultyScorer:
     if not isinstance(scorer, DifficultyScorer):
         return DifficultyScorer.from_pretrained(scorer)
     return copy(scorer)  # fitted here, the caller's own would be another one in a second call

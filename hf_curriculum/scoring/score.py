@@ -52,7 +52,7 @@ def add_difficulty(
     label_column: str | None = None,
     normalize: str | None = "minmax",
     seed: int = 42,
-    measure: str = "distance",
+    measure: str | None = None,
     duplicates: str = "keep",
     scorer: DifficultyScorer | None = None,
     embedding_column: str = EMBEDDING,
@@ -69,12 +69,12 @@ def add_difficulty(
         n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` takes the one at which
             the Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none.
         cluster_range: Inclusive range of the numbers to try instead; that of the lowest index is taken.
-        label_column: Cluster inside each class of this column. Labels that may be wrong want ``n_clusters=1``: with
-            more, the wrong ones of a class get prototypes of their own (docs/scorer.md).
+        label_column: Classes of the rows, which are clustered inside each. Their labels may be wrong.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
         seed: Seed of k-means. Default 42.
-        measure: ``"distance"`` (default, the paper) or ``"margin"``, for labels that may be wrong: how near a row is
-            to another class in comparison with its own, see :class:`DifficultyScorer`. Needs ``label_column``.
+        measure: ``"distance"`` (the paper; default without ``label_column``) or ``"margin"`` (default with it): how
+            near a row is to another class in comparison with its own, so that wrong labels are hard; see
+            :class:`DifficultyScorer` and docs/labels.md.
         duplicates: Rows whose embeddings are equal up to rounding are counted. ``"keep"`` (default) scores them as all
             others; of many copies the prototype is soon one of them, and they are the easiest rows. ``"first"`` lets
             the first of each stand for them, in the fit too: the others get null, and so join after the warm-up.
@@ -106,7 +106,7 @@ def add_difficulty(
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {list(DUPLICATES)}, got {duplicates!r}.")
     if scorer is None:
-        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+        scorer = new_scorer(n_clusters, cluster_range, normalize, seed, measure, label_column)
     elif not isinstance(scorer, DifficultyScorer):
         raise TypeError(
             f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
@@ -222,8 +222,8 @@ def _count_doubtful(scores: dict[str, Scores], rows: dict[str, _Rows]) -> int:
         doubtful += int(looks_wrong(found.margin, labels, found.suggested_label).sum())
         total += labels.size
     logger.info(
-        "About %d of %d labels look wrong, an estimate; %d rows fit another class better: see suggested_label, the "
-        "highest difficulties first.",
+        "About %d of %d labels look wrong, an estimate that is far too high where the embeddings do not tell classes "
+        "apart; %d rows fit another class better: see suggested_label, the highest difficulties first.",
         doubtful,
         total,
         nearer,
@@ -269,6 +269,33 @@ def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: boo
             require_own(split, [embedding_column], ", or pass another embedding_column")
 
 
+def new_scorer(
+    n_clusters: int | None,
+    cluster_range: tuple[int, int] | None,
+    normalize: str | None,
+    seed: int,
+    measure: str | None,
+    label_column: str | None,
+) -> DifficultyScorer:
+    """A scorer of these options.
+
+    Args:
+        n_clusters: As of :class:`DifficultyScorer`, as the next three.
+        cluster_range: As there.
+        normalize: As there.
+        seed: As there.
+        measure: As there; ``None`` takes ``"margin"`` with labels, which keeps more of the wrong ones out of the first
+            draws (docs/labels.md), and ``"distance"`` without.
+        label_column: Column of the labels, if there are any.
+
+    Returns:
+        The scorer, not fitted.
+    """
+    if measure is None:
+        measure = "distance" if label_column is None else "margin"
+    return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+
+
 def require_default(options: tuple[Any, ...]) -> None:
     """Raise unless options that a scorer brings are left alone beside one.
 
@@ -278,7 +305,7 @@ def require_default(options: tuple[Any, ...]) -> None:
     Raises:
         TypeError: If one is not its default.
     """
-    if options != (None, None, "minmax", 42, "distance"):
+    if options != (None, None, "minmax", 42, None):
         raise TypeError(
             "n_clusters, cluster_range, normalize, seed and measure are those of the scorer: pass them to it."
         )

@@ -19,7 +19,7 @@ from hf_curriculum.viewing import encoder_name, scoring_facts, summarize
 
 _MOST_CLUSTERS = 20  # in the table: more are not read
 _WIDTH = 100  # of a line of code, which the Hub shows without scrolling
-_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42, "measure": "distance"}
+_OPTIONS = {"n_clusters": None, "cluster_range": None, "normalize": "minmax", "seed": 42}
 _SCORER_ONLY = {"standardize": True, "l2_normalize": True, "repeats": 1}
 _HEADING = """\
 ## Difficulty for curriculum learning
@@ -164,7 +164,9 @@ def _call(record: Mapping[str, Any]) -> str:
     settings = {**record, "cluster_range": None, **part(record, "options")}
     if settings.get("cluster_range"):
         settings["cluster_range"] = tuple(settings["cluster_range"])
-    scorer = _differing(settings, _OPTIONS | _SCORER_ONLY)
+    by_scorer = bool(record.get("clusterer") or _differing(settings, _SCORER_ONLY))
+    default = "margin" if settings.get("label_column") and not by_scorer else "distance"
+    scorer = _differing({"measure": "distance"} | settings, _OPTIONS | {"measure": default} | _SCORER_ONLY)
     is_local = bool(encoder.get("local"))
     comments = {"model": encoder_name(encoder)} if model and (is_local or not has_name) else {}
     named = literal(f"path/to/{model}" if is_local else model) if has_name else "model"
@@ -175,7 +177,7 @@ def _call(record: Mapping[str, Any]) -> str:
     lines = []
     if record.get("clusterer"):
         comments["clusterer"] = record["clusterer"]
-    if record.get("clusterer") or scorer.keys() & _SCORER_ONLY.keys():
+    if by_scorer:
         clusterer = {"clusterer": "clusterer"} if record.get("clusterer") else {}
         lines.append("scorer = " + _call_text("DifficultyScorer", [], _literals(scorer) | clusterer))
         options["scorer"] = "scorer"

@@ -573,7 +573,7 @@ def test_measure_and_duplicates_reach_the_scores_and_the_answer(tmp_path):
     label[[*range(50, 62)]] = (label[50:62] + 1) % 3  # wrong
     rows = Dataset.from_dict({"embedding": matrix, "label": label})
     rows.to_parquet("rows.parquet")
-    words = ["score", "rows.parquet", "--label-column", "label", "--measure", "margin", "--duplicates", "first"]
+    words = ["score", "rows.parquet", "--label-column", "label", "--duplicates", "first"]
     done = run(*words, "--output", "out")
     assert done.exit_code == 0, done.stderr
     scored = load_from_disk("out")
@@ -583,7 +583,12 @@ def test_measure_and_duplicates_reach_the_scores_and_the_answer(tmp_path):
     assert scored["suggested_label"][50] == 2
     doubtful = provenance(expected)["doubtful_labels"]
     assert 6 <= doubtful <= 18  # of twelve
-    assert f"About {doubtful} labels look wrong: highest difficulties first, see suggested_label." in done.stdout
+    assert f"About {doubtful} labels look wrong, far fewer where the encoder does not tell" in done.stdout
     assert "2 rows have the embedding of an earlier row." in done.stdout
     answer = json.loads(run(*words, "--output", "out", "--overwrite", "--json").stdout)
     assert answer["provenance"]["doubtful_labels"] == doubtful and answer["rows_without_difficulty"] == 2
+    for name, more in (("distance", []), ("averaged", ["--repeats", "2"])):  # of clusterings, so of distances
+        options = more or ["--measure", "distance"]
+        assert run("score", "rows.parquet", "--label-column", "label", *options, "--output", name).exit_code == 0
+        record = provenance(load_from_disk(name))
+        assert record["measure"] == "distance" and record["repeats"] == 1 + len(more) // 2

@@ -17,7 +17,8 @@ SCORES = ("cluster", "distance", "difficulty")
 RUNS = {
     "plain": {"n_clusters": 12},
     "chosen": {"normalize": "rank"},
-    "classes": {"n_clusters": 5, "label_column": "label"},
+    "classes": {"n_clusters": 5, "label_column": "label", "measure": "distance"},
+    "margin": {"label_column": "label"},
 }
 
 

@@ -171,19 +171,20 @@ def test_a_scorer_of_an_earlier_release_measures_distances(tmp_path, digits):
 def test_add_difficulty_says_which_labels_look_wrong(caplog, digits):
     matrix, labels, truth = digits
     caplog.set_level("INFO", "hf_curriculum")
-    scored = add_difficulty(dataset_of(matrix, labels), label_column="label", measure="margin")
+    scored = add_difficulty(dataset_of(matrix, labels), label_column="label")
     assert scored.features["suggested_label"] == scored.features["label"]
     suggested = np.array(scored["suggested_label"][:])
     count = int(np.sum(suggested != labels))
     record = provenance(scored)
     assert record["measure"] == "margin"
     assert abs(record["doubtful_labels"] / np.sum(labels != truth) - 1) < 0.1  # an estimate of the planted ones
-    told = f"About {record['doubtful_labels']} of 1797 labels look wrong, an estimate; {count} rows fit another class"
-    assert told in caplog.text
+    assert f"About {record['doubtful_labels']} of 1797 labels look wrong, an estimate" in caplog.text
+    assert f"{count} rows fit another class better" in caplog.text
     assert "10 clusters: one prototype a class. Difficulty is by measure='margin'." in caplog.text
     hardest = scored.sort("difficulty", reverse=True).select(range(100))
     assert np.mean(np.array(hardest["suggested_label"][:]) != np.array(hardest["label"][:])) == 1
-    assert "suggested_label" not in add_difficulty(dataset_of(matrix, labels), label_column="label").column_names
+    by_distance = add_difficulty(dataset_of(matrix, labels), label_column="label", measure="distance")
+    assert "suggested_label" not in by_distance.column_names
 
 
 def test_labels_look_wrong_that_stand_as_near_to_another_class_as_half_of_its_rows():

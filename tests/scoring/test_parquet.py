@@ -156,10 +156,10 @@ def test_no_file_of_the_output_names_a_folder_of_the_user(running, tmp_path, tex
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_clusters": 4, "label_column": "label", "concurrency": 2},
+        {"n_clusters": 4, "label_column": "label", "measure": "distance", "concurrency": 2},
         {"scorer": DifficultyScorer(5, normalize="rank", repeats=2)},
-        {"label_column": "some", "measure": "margin"},
-        {"label_column": "some", "n_clusters": 3, "concurrency": 2},
+        {"label_column": "some"},
+        {"label_column": "some", "measure": "distance", "n_clusters": 3, "concurrency": 2},
     ],
     ids=["labels", "rank", "margin", "labels of some"],
 )

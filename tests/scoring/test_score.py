@@ -268,7 +268,7 @@ def test_clusters_never_mix_classes(kind):
     values, feature = LABELS[kind]
     features = Features({"embedding": List(Value("float32")), "label": feature})
     dataset = Dataset.from_dict({"embedding": vectors(), "label": values}, features=features).shuffle(seed=1)
-    scored = add_difficulty(dataset, n_clusters=4, label_column="label")
+    scored = add_difficulty(dataset, n_clusters=4, label_column="label", measure="distance")
     labels, cluster, difficulty = (numbers(scored, name) for name in ("label", "cluster", "difficulty"))
     assert labels.tolist() == dataset["label"][:]
     assert_scores_follow_from_embeddings(scored, labels=labels)
@@ -281,7 +281,7 @@ def test_clusters_never_mix_classes(kind):
 
 
 def test_the_number_of_clusters_is_chosen_in_each_class():
-    scored = add_difficulty(embedded(label=CLASSES), label_column="label", cluster_range=(3, 6))
+    scored = add_difficulty(embedded(label=CLASSES), label_column="label", measure="distance", cluster_range=(3, 6))
     assert_scores_follow_from_embeddings(scored, labels=CLASSES)
     found = [len(set(numbers(scored, "cluster")[c == CLASSES])) for c in range(4)]
     assert all(3 <= k <= 6 for k in found[:2])

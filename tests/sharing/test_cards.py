@@ -86,7 +86,8 @@ def test_it_names_the_encoder_the_choice_of_k_and_the_classes(sentences, tiny_be
     assert found["Input column"] == "text" and found["Pooling"] == "mean"
     name, weights = Path(tiny_bert).name, provenance(add_difficulty(dataset, tiny_bert))["embedding"]["weights"]
     assert found["Encoder"].replace("\\", "") == f"{name}, a local folder, weights {weights}"
-    found = facts(section(add_difficulty(dataset, tiny_bert, label_column="label", normalize="rank")))
+    options = {"label_column": "label", "measure": "distance", "normalize": "rank"}
+    found = facts(section(add_difficulty(dataset, tiny_bert, **options)))
     assert found["Clustered inside each class of"] == "label"
     assert found["Number of clusters"] == "the index has no minimum; K = sqrt(N)"
     assert found["Difficulty"].startswith("rank")
@@ -104,6 +105,9 @@ def test_the_call_scores_the_same_again(sentences, tiny_bert):
         {"n_clusters": 3, "seed": 5, "normalize": "rank", "pooling": "max"},
         {"cluster_range": (2, 4), "normalize": None},
         {"n_clusters": 2, "label_column": "label"},
+        {"label_column": "label", "measure": "distance", "seed": 3},
+        {"label_column": "label", "scorer": DifficultyScorer(2, standardize=False, measure="margin")},
+        {"label_column": "label", "scorer": DifficultyScorer(2, standardize=False)},
         {"scorer": DifficultyScorer(3, standardize=False, repeats=2)},
     ]
     for options in calls:
