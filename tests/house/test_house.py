@@ -108,7 +108,7 @@ HOUSE = {
         "sorted_upload",
         "push",
     ],
-    "cli": ["console", "sources", "demo", "app"],
+    "cli": ["console", "options", "sources", "demo", "score", "app"],
     "curriculum_learning": ["features", "pickled", "weights_file", "reference"],
 }
 """The wings from the first floor up, and the files of each from its own ground floor up."""
