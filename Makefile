@@ -21,8 +21,8 @@ test: .venv/installed  ## the default suite
 test-fast: .venv/installed  ## most of it, for the loop of a developer
 	$(PYTEST) -n auto --dist loadfile -m 'not slow and not costly'
 
-test-slow: .venv/installed  ## tests that start processes or train for minutes, one after the other: they fill the cores
-	$(PYTEST) -m slow
+test-slow: .venv/installed  ## tests that start processes or train for minutes
+	$(PYTEST) -n auto --dist loadfile -m slow
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4
 	.venv-transformers4/bin/pytest -n auto --dist loadfile -m 'slow or not slow' $(VERSIONED_TESTS)

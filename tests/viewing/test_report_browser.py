@@ -40,7 +40,7 @@ def visit(chromium):
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto(path.as_uri())
-        tab.wait_for_selector("html[data-ready]", timeout=30_000)
+        tab.wait_for_selector("html[data-ready]", timeout=120_000)
         return tab
 
     yield opened
