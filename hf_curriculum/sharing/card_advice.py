@@ -13,8 +13,11 @@ _LABELS = """\
 Where labels may be wrong, draw easy rows first: with 40 % of them wrong, one prototype a class (`n_clusters=1`) and
 `CurriculumConfig(initial_fraction=0.15)` brought small classifiers 5 to 18 points of accuracy above uniform sampling.
 With correct labels they brought nothing beyond chance."""
-_MARGIN = """
-That was measured with `measure="distance"`; what the margin changes in training was not."""
+_MARGIN = """\
+Where many labels are wrong, train on the rows whose `suggested_label` is their own, or let the pool stay with the
+easier rows: `CurriculumConfig(initial_fraction=0.3, final_fraction=0.3, warmup_steps=1.0)`. With 40 % wrong labels
+each brought small classifiers of news and CIFAR-10 1 to 29 points of accuracy above uniform sampling. With correct
+labels both cost, up to 31 points on spoken digits: look at the hardest rows first."""
 _TEXT = """\
 For a masked language model from scratch, `CurriculumConfig(initial_fraction=0.15, warmup_steps=0.2)` ended with a
 held-out loss 0.12 to 0.19 lower than uniform sampling, in small trainings on news that were scored with MiniLM; most
@@ -40,7 +43,7 @@ def advice(dataset: Dataset, record: Mapping[str, Any]) -> str:
     column = shown_column(dataset, None)
     modality = None if column is None else modality_of(dataset.features[column])
     if record.get("label_column"):
-        said = _LABELS + (_MARGIN if record.get("measure") == "margin" else "")
+        said = _MARGIN if record.get("measure") == "margin" else _LABELS
     elif modality == "text":
         said = _TEXT
     else:
