@@ -16,12 +16,14 @@ Pools "open" over the first half of the training, or "stay" at an effective frac
 expected reward of easy and medium prompts with other meaningless words than those of the training is computed from
 the probabilities of the answers: nothing is sampled. "impossible" is the share of such prompts among all that were
 completed. A finished run is a line of the output; a command that was stopped goes on where it was. ``--summary``
-prints the tables of the lines that are there.
+prints the tables of the lines that are there. With ``--warm 250`` the model of a seed first learns for so many steps
+by uniform sampling, so that it answers some prompts of each solvable kind, and all arms begin from there.
 """
 
 import argparse
 import json
 import tempfile
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -151,11 +153,19 @@ def new_model() -> LlamaForCausalLM:
     )
 
 
-def train(arm: tuple[str, str], steps: int, rate: float, seed: int) -> dict[str, Any]:
-    kind, pool = arm
-    dataset, held_out = prompts()
+@lru_cache(maxsize=1)
+def warm_weights(steps: int, rate: float, seed: int) -> dict[str, torch.Tensor]:
+    """Of the model that all arms of a seed begin with."""
     torch.manual_seed(seed)
     model = new_model()
+    if steps:
+        train(("uniform", "-"), steps, rate, 1000 + seed, model)
+    return model.state_dict()
+
+
+def train(arm: tuple[str, str], steps: int, rate: float, seed: int, model: LlamaForCausalLM) -> dict[str, Any]:
+    kind, pool = arm
+    dataset, held_out = prompts()
     trainer_class, own = GRPOTrainer, {}
     if kind != "uniform":
         order = "random" if kind == "random" else "easy_first"
@@ -241,6 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("learned_rewards.jsonl"))
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--warm", type=int, default=0, help="steps by uniform sampling that come first")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--arms", nargs="+", default=[arm[0] for arm in ARMS], choices={arm[0] for arm in ARMS})
     parser.add_argument("--seeds", type=int, default=5)
@@ -255,7 +266,10 @@ def main() -> None:
     done = {(line["arm"], line["pool"], line["seed"]) for line in lines}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for arm in [arm for arm in ARMS if arm[0] in args.arms and (*arm, seed) not in done]:
-            line = {"arm": arm[0], "pool": arm[1], "seed": seed, **train(arm, args.steps, args.learning_rate, seed)}
+            model = new_model()
+            model.load_state_dict(warm_weights(args.warm, args.learning_rate, seed))
+            line = {"arm": arm[0], "pool": arm[1], "seed": seed}
+            line |= train(arm, args.steps, args.learning_rate, seed, model)
             with args.output.open("a") as output:
                 output.write(json.dumps(line) + "\n")
 
