@@ -16,7 +16,7 @@ Pools "open" over the first half of the training, or "stay" at an effective frac
 expected reward of easy and medium prompts with other meaningless words than those of the training is computed from
 the probabilities of the answers: nothing is sampled. "impossible" is the share of such prompts among all that were
 completed. A finished run is a line of the output; a command that was stopped goes on where it was. ``--summary``
-prints the tables of the lines that are there. With ``--warm 250`` the model of a seed first learns for so many steps
+prints the tables of the lines that are there. With ``--warm 200`` the model of a seed first learns for so many steps
 by uniform sampling, so that it answers some prompts of each solvable kind, and all arms begin from there.
 """
 
