@@ -9,7 +9,7 @@ from uuid import uuid4
 
 
 @contextmanager
-def appears_whole(path: Path) -> Iterator[IO[bytes]]:
+def appears_whole(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
     """A file to write, which takes the place of ``path`` once all of it is on the disk.
 
     Until then it stands beside it as ``unfinished-...``, under a name that nobody can foresee; only a killed process
@@ -17,6 +17,7 @@ def appears_whole(path: Path) -> Iterator[IO[bytes]]:
 
     Args:
         path: Its folder exists.
+        keep: Whether a file that is at ``path`` by then stays, and the new one goes. Default ``False``.
 
     Yields:
         The file, open for bytes.
@@ -30,7 +31,10 @@ def appears_whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
+        if keep and path.exists():
+            unfinished.unlink()
+        else:
+            unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise

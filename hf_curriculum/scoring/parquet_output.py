@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -109,7 +109,7 @@ class ParquetOutput:
         Raises:
             OSError: If the disk is full, or the store refuses.
         """
-        with self._appears_whole(f"{_VECTORS}/{number:06d}.parquet") as file:
+        with self._appears_once(f"{_VECTORS}/{number:06d}.parquet") as file:
             pq.write_table(table, file, compression="none", use_dictionary=False)  # such numbers do not shrink
 
     def read_vectors(self, number: int) -> pa.Table:
@@ -132,7 +132,7 @@ class ParquetOutput:
         Raises:
             OSError: If the disk is full, or the store refuses.
         """
-        with self._appears_whole(self._name(number)) as file:
+        with self._appears_once(self._name(number)) as file:
             write_sorted(table, file)
 
     def count(self) -> tuple[int, int]:
@@ -190,14 +190,19 @@ class ParquetOutput:
         return f"{self._root.rstrip('/')}/{name}" if name else self._root
 
     @contextmanager
-    def _appears_whole(self, name: str) -> Iterator[IO[bytes]]:
+    def _appears_whole(self, name: str, keep: bool = False) -> Iterator[IO[bytes]]:
         if isinstance(self._fs, LocalFileSystem):
-            with appears_whole(Path(self._path(name))) as file:
+            with appears_whole(Path(self._path(name)), keep) as file:
                 yield file
         else:
             buffer = io.BytesIO()
             yield buffer
-            self._fs.pipe_file(self._path(name), buffer.getvalue())
+            if not (keep and self._fs.exists(self._path(name))):
+                self._fs.pipe_file(self._path(name), buffer.getvalue())
+
+    def _appears_once(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """The same; what an actor of a driver that was killed has finished meanwhile stays."""
+        return self._appears_whole(name, keep=True)
 
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:

@@ -34,6 +34,16 @@ def test_after_an_error_all_is_as_it_was(tmp_path, error, before):
     assert names(tmp_path) == ["file.bin"] * (before is not None)
 
 
+def test_what_another_process_has_finished_meanwhile_may_stay(tmp_path):
+    path = tmp_path / "file.bin"
+    for keep, left in ((True, b"first"), (False, b"second")):
+        with appears_whole(path, keep) as file:
+            file.write(b"second")
+            path.write_bytes(b"first")
+        assert path.read_bytes() == left and names(tmp_path) == ["file.bin"]
+        path.unlink()
+
+
 def test_a_place_that_cannot_be_taken_leaves_nothing_behind(tmp_path):
     (tmp_path / "file.bin" / "inside").mkdir(parents=True)
     with pytest.raises(OSError), appears_whole(tmp_path / "file.bin") as file:

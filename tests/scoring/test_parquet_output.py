@@ -32,6 +32,17 @@ def test_names_tell_what_is_finished(folder):
     assert ParquetOutput(folder, 4).finished() == set()  # of another division
 
 
+def test_what_is_finished_is_not_written_again(folder):
+    """By an actor whose driver was killed, say, while the actor of the next one was at the same part."""
+    output = ParquetOutput(folder, 1)
+    output.begin({"seed": 1})
+    for number in (0.5, 0.25):
+        output.write_vectors(0, pa.table({"embedding": [[number]]}))
+        output.write(0, pa.table({"difficulty": [number] * int(1 / number)}))
+    assert output.read_vectors(0)["embedding"].to_pylist() == [[0.5]]
+    assert output.count() == (2, 0)
+
+
 def test_the_scorer_comes_back_and_the_rest_is_swept(folder):
     output = ParquetOutput(folder, 1)
     output.begin({"seed": 1})
