@@ -67,6 +67,9 @@ def test_rewards_are_learned_and_a_run_that_was_cut_off_goes_on_to_the_same_figu
     output.write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
     run("learned_rewards", *size, "--arms", "reward")
     assert read(output) == lines
+    warm = tmp_path / "warm.jsonl"
+    run("learned_rewards", "--output", warm, "--warm", 10, "--steps", 10, "--seeds", 1, "--arms", "uniform")
+    assert read(warm)[0]["curve"][0]["reward"] != lines[0]["curve"][0]["reward"]
     assert "| static  | opens |" in run("learned_rewards", "--output", output, "--summary")
 
 
@@ -133,9 +136,16 @@ def test_the_table_of_losses_compares_within_a_seed(module, capsys):
     assert loss == ["40%", "5", "loss", "opens", "40.0 ± 0.0", "70.0 ± 11.5", "+5.0 ± 15.0", "1 of 2"]
 
 
-@pytest.mark.parametrize("script", ["learned_losses", "learned_rewards"])
-def test_the_docs_show_the_tables_of_the_lines(module, capsys, script):
-    lines = BENCHMARKS / "evidence" / "results" / f"{script}.jsonl"
+@pytest.mark.parametrize(
+    ("script", "result"),
+    [
+        ("learned_losses", "learned_losses"),
+        ("learned_rewards", "learned_rewards"),
+        ("learned_rewards", "learned_rewards_warm"),
+    ],
+)
+def test_the_docs_show_the_tables_of_the_lines(module, capsys, script, result):
+    lines = BENCHMARKS / "evidence" / "results" / f"{result}.jsonl"
     if not lines.exists():
         pytest.skip("the sdist has no results")
     if script == "learned_rewards":
