@@ -21,7 +21,7 @@ test: .venv/installed  ## the default suite
 test-fast: .venv/installed  ## most of it, for the loop of a developer
 	$(PYTEST) -n auto --dist loadfile -m 'not slow and not costly'
 
-test-slow: .venv/installed  ## tests that start processes or train for minutes
+test-slow: .venv/installed  ## tests that start processes, push, train or draw for long
 	$(PYTEST) -n auto --dist loadfile -m slow
 
 test-transformers4: .venv-transformers4/installed  ## trainer and encoders with transformers 4

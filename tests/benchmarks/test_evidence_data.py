@@ -135,6 +135,7 @@ def test_difficulties_are_made_once_and_follow_the_recipe(smoke, tmp_path, monke
     assert not np.array_equal(ranked.difficulty, first.difficulty)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_labels_has_features_that_tell_them_apart(smoke):
     experiment, task = replace(smoke, teacher_steps=500, shift=0), TASKS[smoke.task]
     found = data.parts(experiment, None, "cpu")
@@ -165,6 +166,7 @@ def test_purity_is_the_share_of_the_main_label():
     assert drawn.purity(labels, cluster, np.array([0, 0.25, 0.5, 0, 0, 0.25])) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_told_for_each_order(smoke, tmp_path):
     experiment = replace(
         smoke, budgets=[(300, 20)], label_noise=0.4, curriculum={"n_clusters": 1, "by_class": True}, teacher_steps=60

@@ -50,6 +50,7 @@ SHOWN = {"evidence": ("topics_noisy", "curves-accuracy"), "evidence_text": ("tex
 SHOWN |= {"evidence_why": ("why", "differences-loss")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", SHOWN)
 def test_the_docs_show_what_the_lines_draw(picture, tmp_path, monkeypatch):
     name, shown = SHOWN[picture]

@@ -495,6 +495,7 @@ def test_report_shows_the_first_split_where_there_is_no_train(digits, tmp_path):
     assert run("report", "scored").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 def test_demo_shows_a_table_and_writes_its_files(tmp_path):
     done = run("demo", "--output", tmp_path / "demo", "--steps", 24)

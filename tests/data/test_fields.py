@@ -71,6 +71,7 @@ def read_by_card_and_scorer(dataset, folder):
     return card
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=RECORDS, embedding=RECORDS)
@@ -79,6 +80,7 @@ def test_any_json_is_a_record_that_card_and_scorer_can_read(scored, tmp_path, re
     assert INJECTIONS[0] not in read_by_card_and_scorer(dataset, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=RECORDS, embedding=RECORDS)

@@ -23,7 +23,7 @@ from worker_embedding import (
 
 from hf_curriculum import add_difficulty, add_embeddings
 
-pytestmark = pytest.mark.costly
+pytestmark = pytest.mark.slow
 
 ROWS, SHARD = 100, 8
 OPTIONS = {"shard_size": SHARD, "batch_size": 4, "num_workers": 0}
@@ -37,7 +37,7 @@ def run(words, path):
 
 @pytest.fixture(
     scope="module",
-    params=[2, pytest.param(3, marks=pytest.mark.slow)],
+    params=[2, 3],
     ids=lambda processes: f"{processes}_processes",
 )
 def embedded(request, tmp_path_factory, tiny_bert):
@@ -129,7 +129,6 @@ def test_one_process_warns_for_all(embedded):
     assert embedded.stderr.count(f"1 of {ROWS} rows of column 'text' have no embedding") == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_the_job_and_the_next_goes_on(tmp_path, victim):
     call = {"out": str(tmp_path), "rows": ROWS, "options": OPTIONS}
@@ -165,7 +164,6 @@ def cli(path, *words, processes):
     return run([*launch(processes), "-m", "hf_curriculum.cli", *words], path)
 
 
-@pytest.mark.slow
 def test_the_command_line_on_two_processes_saves_and_reports_once(tiny_bert, tmp_path):
     phrases(ROWS).to_parquet(tmp_path / "a.parquet")
     words = ["score", "a.parquet", "--model", tiny_bert, "--clusters", "3", "--output", "scored"]
@@ -177,7 +175,6 @@ def test_the_command_line_on_two_processes_saves_and_reports_once(tiny_bert, tmp
     np.testing.assert_allclose(scored["difficulty"][:], expected["difficulty"][:], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_command_line_on_two_processes_names_what_is_wrong(tmp_path):
     phrases(ROWS).to_parquet(tmp_path / "a.parquet")
     done = cli(tmp_path, "score", "a.parquet", "--model", "builtin/hog", "--output", "scored", processes=2)

@@ -106,6 +106,7 @@ def test_a_new_card_has_a_title_and_says_where_the_rows_came_from(user, gone, se
     assert "no name" in error
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_train_on_what_came_back(user, repo, tmp_path):
     user.run("push_scored(texts, 'me/data')")
     load, *_ = re.findall(r"```python\n(from datasets .*?)```", readme(repo), re.DOTALL)
@@ -122,6 +123,7 @@ exec({load!r})
     assert seen == wanted
 
 
+@pytest.mark.slow
 def test_all_splits_come_back_and_the_card_shows_train(user, repo):
     user.run(
         "both = add_difficulty(DatasetDict(test=digits.select(range(30)), train=digits), 'builtin/hog', n_clusters=2)"
@@ -133,6 +135,7 @@ def test_all_splits_come_back_and_the_card_shows_train(user, repo):
     assert "| Rows | 30 (test), 120 (train) |" in readme(repo) and 'split="train"' in readme(repo)
 
 
+@pytest.mark.slow
 def test_sorted_files_come_back_and_a_stream_of_them_is_drawn_from(user, repo):
     user.run("""
 import io
@@ -173,6 +176,7 @@ def test_sorting_decides_what_a_file_holds(user, repo):
     assert len(repo.commits) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_scored_on_the_way_is_pushed_with_its_provenance(user, repo):
     """Rows that no disk holds: scored as they pass, pushed as they pass."""
     user.run("""
@@ -205,12 +209,14 @@ rows = [row["row"] for row in drawn]
     assert user.run("answer = heard.getvalue()") == "" and len(user.run("answer = rows")) > 200
 
 
+@pytest.mark.slow
 def test_embeddings_may_stay_at_home(user, repo):
     user.run("push_scored(scored.remove_columns('embedding'), 'me/data')")
     assert user.run("answer = same(load_dataset('me/data', split='train'), scored)")
     assert "| Encoder | builtin/hog |" in readme(repo)
 
 
+@pytest.mark.slow
 def test_rows_without_a_difficulty_and_undecoded_images_are_drawn(user, repo):
     user.run("""
 from datasets import Image
@@ -256,6 +262,7 @@ def test_pushing_again_replaces_our_section_only(user, repo):
     assert user.run("answer = same(load_dataset('me/data', split='train'), retexts)")
 
 
+@pytest.mark.slow
 def test_pushing_the_same_again_commits_nothing(user, repo):
     user.run("push_scored(texts, 'me/data')")
     before = repo.at("main")
@@ -272,6 +279,7 @@ def test_where_a_marker_is_lost_no_word_is(user, repo):
     assert readme(repo).count(BEGIN) == readme(repo).count(END) == 1
 
 
+@pytest.mark.slow
 def test_pictures_that_are_no_longer_shown_are_removed(user, repo):
     user.run("push_scored(scored, 'me/data')")
     assert PICTURES < set(repo.files())
@@ -280,6 +288,7 @@ def test_pictures_that_are_no_longer_shown_are_removed(user, repo):
     assert "curriculum/extremes.png" not in repo.files() and repo.files()["curriculum/mine.png"] == b"mine"
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_card_has_no_pictures(user, repo):
     user.run("push_scored(scored, 'me/data')")
     said = user.run("""
@@ -320,6 +329,7 @@ def test_an_edit_in_between_is_kept(server, user, repo):
     assert_whole(repo)
 
 
+@pytest.mark.slow
 def test_a_commit_in_between_the_data_is_kept(server, user, repo):
     def edit(handler):
         repo.write("README.md", MINE.encode())
@@ -333,6 +343,7 @@ def test_a_commit_in_between_the_data_is_kept(server, user, repo):
 # --- branches, configurations, pull requests ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_card_and_pictures_go_to_the_branch_of_the_data(user, repo):
     empty = repo.at("main")
     user.run("push_scored(scored, 'me/data', revision='v2')")
@@ -342,6 +353,7 @@ def test_card_and_pictures_go_to_the_branch_of_the_data(user, repo):
     assert user.run("answer = same(load_dataset('me/data', split='train', revision='v2'), scored)")
 
 
+@pytest.mark.slow
 def test_a_pull_request_has_data_and_card(server, user, repo):
     empty = repo.at("main")
     url = user.run("answer = push_scored(scored, 'me/data', create_pr=True, commit_message='Scores')")
@@ -353,6 +365,7 @@ def test_a_pull_request_has_data_and_card(server, user, repo):
     assert "revision" not in readme(repo, "refs/pr/1")
 
 
+@pytest.mark.slow
 def test_a_pull_request_of_the_card_alone(server, user, repo):
     user.run("scored.push_to_hub('me/data')")
     plain = repo.at("main")
@@ -369,6 +382,7 @@ def test_a_pull_request_is_not_opened_twice(server, user, repo):
     assert list(repo.branches) == ["main", "refs/pr/1"]
 
 
+@pytest.mark.slow
 def test_a_configuration_of_its_own(user, repo):
     user.run("push_scored(scored, 'me/data')")
     user.run("push_scored(texts, 'me/data', config_name='texts', task_categories=['text-generation'])")

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM, TrainerCallback
 
 from hf_curriculum import CurriculumSampler
 
-pytestmark = pytest.mark.costly
+pytestmark = pytest.mark.slow
 STEPS = 6
 
 CODE = f"""

@@ -220,6 +220,7 @@ def two_processes(tmp_path_factory, cut):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -235,6 +236,7 @@ def test_two_processes_resumed_inside_a_later_epoch_continue_the_stream(two_proc
     assert stream(two_processes / name, 2) == drawn(reference(8), range(STOP, 40))
 
 
+@pytest.mark.slow
 def test_one_of_two_processes_warns_that_the_training_went_otherwise(two_processes):
     assert stream(two_processes / "changed", 2) == drawn(reference(8, seed=3), range(STOP, 40))
     assert (two_processes / "stderr.txt").read_text().count("joins a training that went otherwise") == 1
@@ -253,6 +255,7 @@ def test_dispatched_batches_cannot_be_skipped_and_say_so(two_processes, tmp_path
     assert not "".join(note.read_text() for note in tmp_path.glob("rows-*.txt"))
 
 
+@pytest.mark.slow
 def test_one_process_continues_the_stream_of_two(two_processes, tmp_path):
     checkpoint = two_processes / "cut" / f"checkpoint-{STOP}"
     batch = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}

@@ -18,7 +18,7 @@ from hf_curriculum import CurriculumConfig, curriculum_stream, save_sorted
 from hf_curriculum.data import write_sorted
 from hf_curriculum.training import sorted_parquet
 
-pytestmark = pytest.mark.costly
+pytestmark = pytest.mark.slow
 
 N = 12_000
 DIFFICULTY = ALL[:N]

@@ -90,6 +90,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_does_what_it_does_without_a_curriculum_on_the_same_rows(tmp_path, name):
     changed = OPTIONS[name]

@@ -46,7 +46,7 @@ STEPS = {"epochs": 23, "drop_last": 24}  # 100 rows are 9 steps, 8 with drop_las
 
 @pytest.fixture(
     scope="module",
-    params=[1, 2, pytest.param(3, marks=pytest.mark.slow)],
+    params=[1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)],
     ids=lambda processes: f"{processes}_processes",
 )
 def trained(request, tmp_path_factory):
@@ -125,7 +125,8 @@ def test_global_generators_that_the_data_moves_apart_leave_the_processes_in_agre
     assert len(generators["random_augmentation"]) == trained.processes  # the run whose stream is compared above
 
 
-@pytest.mark.parametrize("trained", [2, pytest.param(3, marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [2, 3], indirect=True)
 def test_ranks_of_one_tensor_parallel_model_get_the_same_batches(trained):
     expected = list(drawn(reference(8), range(26)).values())  # two epochs of 13 steps
     for rank in range(trained.processes):

@@ -18,6 +18,7 @@ def parameter(case: UseCase):
     return pytest.param(case, id=f"{case.task}-{case.name}".replace(" ", "_"), marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [parameter(case) for case in USE_CASES])
 def test_a_use_case_trains_by_the_curriculum_and_resumes(tmp_path, case):
     whole = case.train(tmp_path / "whole")
