@@ -436,6 +436,7 @@ def test_difficulty_weights_are_a_copy():
 # --- curriculum weights -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("iteration", [0, 250, 500, 999])
 @pytest.mark.parametrize(("strategy", "sign"), [("difficulty", -1), ("easy", 1)])

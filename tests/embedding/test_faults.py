@@ -246,6 +246,7 @@ def length(rows):
     return np.array([[len(row)] for row in rows], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows, shard", [(2049, 2048), (600_000, 2344)])
 def test_no_dataset_has_more_shards_than_datasets_appends_in_a_second(tmp_path, rows, shard):
     embedded = add_embeddings(numbers(rows), length, batch_size=2048, num_workers=0, cache_dir=str(tmp_path))

@@ -334,6 +334,7 @@ def lumps(planted, dim, spread, equal, rows=6000):
     return points.inside(fit_space(points, standardize=True, unit=True))
 
 
+@pytest.mark.slow
 @pytest.mark.costly
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("dim, spread", [(8, 0.1), (8, 0.3), (32, 0.5), (384, 0.4)])
