@@ -192,7 +192,7 @@ class ShardFolder:
                 raise
             if cause.errno in FULL:
                 raise self._full(cause.errno) from error
-            if folder.exists():
+            if folder.exists() and folder.name not in str(cause):  # it may be half removed: what it held is named
                 raise
             if start in self.missing():  # else another call has finished all, and swept
                 raise self._deleted("written to", cause) from error

@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from datasets import Features, List, Value
 from embedding import vectors_of
 from worker_embedding import numbers, shards, vectors
 
 from hf_curriculum import add_embeddings
+from hf_curriculum.embedding.shards import ShardFolder
 
 ROWS, SHARD = 48, 16
 DELETED = []  # folders that the model deletes; begins empty, so that it is no part of the key
@@ -86,6 +89,29 @@ def test_each_of_sixty_flips_of_a_bit_is_found(tmp_path, caplog):
         flip(rng.choice(list(shards(tmp_path).values())), rng)
         np.testing.assert_array_equal(run(tmp_path), vectors(range(ROWS)))
     assert caplog.text.count("are damaged, and are embedded again") == 60
+
+
+def test_a_shard_that_another_call_sweeps_is_an_error_only_if_nobody_has_it(tmp_path):
+    """That is, whose file is gone already, and whose folder not yet."""
+    features = Features({"embedding": List(Value("float32"), length=1)})
+
+    def embed(rows):
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows, pa.float32()), 1)
+
+    def swept(rows):
+        pa.memory_map(str(next(tmp_path.glob("unfinished-*")) / "shard.arrow"))
+
+    def lost(rows):
+        raise FileNotFoundError("a picture of the user's")
+
+    mine, other = (ShardFolder(tmp_path, [0], features, nulls=False) for _ in range(2))
+    with pytest.raises(OSError, match="deleted or damaged while vectors were written to it: call again"):
+        mine.write(0, 3, 3, swept)
+    other.write(0, 3, 3, embed)
+    mine.write(0, 3, 3, swept)
+    assert mine.read()["embedding"][:] == [[0.0], [1.0], [2.0]]
+    with pytest.raises(FileNotFoundError, match="a picture of the user's"):
+        mine.write(0, 3, 3, lost)
 
 
 def test_a_folder_that_is_deleted_during_a_run_is_made_again(tmp_path):
