@@ -98,6 +98,7 @@ class _TensorRows:
     """Rows that are tensors, as the loader collates them."""
 
     modality: str | None = None
+    ready = False
     window = 1
 
     def __init__(self, model: torch.nn.Module | None, embed: Callable[[Any], Any], loader: DataLoader[Any]) -> None:
@@ -136,7 +137,7 @@ class _MediaRows:
         self.encoder = encoder
         self.dataset = dataset
         self.model = encoder.model
-        self.window = encoder.window
+        self.ready, self.window = encoder.ready, encoder.window
         self.record: dict[str, Any] = {}
         self.prepare, self.encode = encoder.prepare, encoder.encode
 

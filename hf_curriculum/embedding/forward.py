@@ -61,14 +61,18 @@ class Forward:
         dtype: Name of the precision.
 
     Raises:
-        ValueError: If ``dtype`` is unknown, or the model has weights that are nowhere.
+        ValueError: If ``dtype`` is unknown, or another than float32 where there is no model to run, or the model has
+            weights that are nowhere.
     """
 
     def __init__(self, encoder: Encoder, dtype: str, device: torch.device | str | None = None) -> None:
         require_dtype(dtype)
         self.encoder = encoder
         self.device = torch.device(device or this_process().device)
-        self.dtype = _precision(dtype, self.device)
+        if encoder.ready and dtype not in ("auto", "float32"):
+            name = encoder.record["model_id"]
+            raise ValueError(f"dtype={dtype!r} is an option of models: {name} computes in float32, leave it out.")
+        self.dtype = "float32" if encoder.ready else _precision(dtype, self.device)
         self._limit: int | None = None
         if encoder.model is not None and not _is_placed(encoder.model):
             encoder.model.to(self.device)

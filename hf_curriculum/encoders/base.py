@@ -43,13 +43,15 @@ class Encoder(Protocol):
     Attributes:
         modality: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, or ``None`` if it takes any column.
         record: Provenance of its vectors: model id, revision, pooling, layer.
-        model: The weights; ``None`` if there are none, and all work is done in :meth:`prepare`.
+        model: The weights; ``None`` if there are none.
+        ready: Whether :meth:`prepare` makes the vectors, on the CPU and in float32, and nothing is left to compute.
         window: Rows that are best prepared together, so that inputs of one length find each other; 1 if any will do.
     """
 
     modality: str | None
     record: dict[str, Any]
     model: torch.nn.Module | None
+    ready: bool
     window: int
 
     def read(self, row: Any) -> Any:

@@ -22,6 +22,7 @@ class _ReadyEncoder:
     """Encodes while it prepares, on the CPU."""
 
     model: torch.nn.Module | None = None
+    ready = True
     window = 1
 
     def __init__(self, model_id: str, modality: str) -> None:

@@ -62,6 +62,7 @@ class CallableEncoder:
     """
 
     modality: str | None = None
+    ready = False
     window = 1
 
     def __init__(

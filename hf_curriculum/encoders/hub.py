@@ -33,6 +33,7 @@ class HubEncoder:
     """
 
     modality: str | None
+    ready = False
     window = 1
 
     def __init__(self, model: PreTrainedModel, pooling: str, layer: int | str | None) -> None:

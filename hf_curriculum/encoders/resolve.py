@@ -198,6 +198,8 @@ def find_column(
 
 
 def _of_hub(model_id: str, options: Options) -> Model:
+    if os.path.isdir(model_id):
+        _require_unset(options, ("revision",), "a model of the Hub, not of a folder")
     source = {
         "pretrained_model_name_or_path": model_id,
         "revision": options.revision,

@@ -98,7 +98,7 @@ def score_parquet(
         keep_embeddings: Whether the vectors are written, too. Default ``True``.
         concurrency: Number of actors that embed. Default one a GPU or, without any, one a CPU of the cluster.
         sample_rows: Rows that the scorer is fitted on. Default 256 for each cluster that may be asked for, 65,536 at
-            least; all, if there are not more.
+            least; all, if there are not more. Not beside a fitted scorer.
         n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
             index of the sample.
         cluster_range: Inclusive range of the numbers to try.
@@ -134,6 +134,8 @@ def score_parquet(
     else:
         require_default((n_clusters, cluster_range, normalize, seed, measure))
         scorer = _opened(scorer)
+        if scorer.is_fitted and sample_rows is not None:
+            raise ValueError(f"sample_rows={sample_rows}: a fitted scorer is not fitted again, leave it out.")
     source = ParquetInput.of(input, output)
     job = _Job(
         source,

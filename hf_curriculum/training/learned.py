@@ -28,11 +28,11 @@ class LearnedDifficulty:
             rate is near ``target`` come first; or a function of the trainer that returns one number a row, low =
             easy, called on all processes, of which the answer of the first counts.
         every: Optimiser steps between two tables. Default 100.
-        target: Mean reward of the prompts that come first. Default 0.5.
+        target: Of ``"reward"``: mean reward of the prompts that come first. Default 0.5.
 
     Raises:
         TypeError: If ``source`` is something else, ``every`` no integer, or ``target`` no number.
-        ValueError: If ``every`` is not at least 1, or ``target`` not finite.
+        ValueError: If ``every`` is not at least 1, or ``target`` not finite, or given with another source.
     """
 
     source: str | Callable[["Trainer"], ArrayLike]
@@ -48,6 +48,8 @@ class LearnedDifficulty:
             object.__setattr__(self, name, plain_number(getattr(self, name)))
         if not np.isfinite(self.target):
             raise ValueError(f"target must be a finite reward, got {self.target!r}.")
+        if self.source != "reward" and self.target != LearnedDifficulty.target:
+            raise ValueError(f"target={self.target} is an option of source='reward': leave it out.")
 
     @property
     def name(self) -> str:

@@ -173,7 +173,7 @@ def test_media_that_are_not_decoded_embed_as_those_that_are(digits, clips):
 
 
 def test_record_names_model_pooling_revision_column_and_version(sentences, tiny_bert):
-    embedded = add_embeddings(sentences, tiny_bert, pooling="max", layer=-2, revision="v2", dtype="bfloat16")
+    embedded = add_embeddings(sentences, tiny_bert, pooling="max", layer=-2, dtype="bfloat16")
     record = provenance(embedded, "embedding")
     assert re.fullmatch("[0-9a-f]{16}", record.pop("weights"))
     assert record == {
@@ -182,7 +182,7 @@ def test_record_names_model_pooling_revision_column_and_version(sentences, tiny_
         "pooling": "max",
         "layer": -2,
         "normalize": False,
-        "revision": "v2",
+        "revision": None,
         "input_column": "text",
         "dtype": "bfloat16",
         "version": __version__,
@@ -446,12 +446,16 @@ def test_weights_of_a_module_changed_in_place_are_seen(sentences, on_disk):
     np.testing.assert_array_equal(vectors_of(add_embeddings(load(), module)), 3 * before)
 
 
-def test_another_revision_is_recorded(sentences, tiny_bert, on_disk):
-    load = on_disk(sentences, "disk")
-    records = [
-        provenance(add_embeddings(load(), tiny_bert, revision=r), "embedding") for r in (None, "v1", "v2", "v1")
-    ]
-    assert [record["revision"] for record in records] == [None, "v1", "v2", "v1"]
+def test_a_folder_has_no_revisions(sentences, tiny_bert):
+    """Its own files are read whatever the revision, and the record would name one that was never seen."""
+    with pytest.raises(ValueError, match="revision='v1' is an option of a model of the Hub, not of a folder: leave"):
+        add_embeddings(sentences, tiny_bert, revision="v1")
+
+
+def test_a_descriptor_has_one_precision_which_is_recorded(sentences):
+    assert provenance(add_embeddings(sentences, "builtin/tfidf"), "embedding")["dtype"] == "float32"
+    with pytest.raises(ValueError, match="dtype='bfloat16' is an option of models: builtin/tfidf computes in float32"):
+        add_embeddings(sentences, "builtin/tfidf", dtype="bfloat16")
 
 
 # --- bad rows and bad input ---------------------------------------------------------------------------------------

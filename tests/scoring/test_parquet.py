@@ -105,6 +105,10 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch, texts):
         ({"input_column": "text", "on_error": "skip"}, "on_error must be"),
         ({"input_column": "text", "id_column": "difficulty"}, "difficulty"),
         ({"input_column": "text", "label_column": "share"}, "'share' holds double; labels must be integers or str"),
+        (
+            {"input_column": "text", "sample_rows": 99, "scorer": DifficultyScorer(2).fit(np.eye(9))},
+            "sample_rows=99: a fitted scorer is not fitted again, leave it out",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, texts, options, message):

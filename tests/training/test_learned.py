@@ -335,6 +335,8 @@ def test_a_checkpoint_without_its_table_is_an_error(tmp_path):
         ({"source": "loss", "every": 2.5}, TypeError, r"every must be an integer, got 2\.5"),
         ({"source": "reward", "target": "0.5"}, TypeError, r"target must be a number, got '0\.5'"),
         ({"source": "reward", "target": float("nan")}, ValueError, r"target must be a finite reward, got nan"),
+        ({"source": "loss", "target": 0.9}, ValueError, r"target=0\.9 is an option of source='reward': leave it out"),
+        ({"source": len, "target": 0.9}, ValueError, r"target=0\.9 is an option of source='reward': leave it out"),
     ],
 )
 def test_wrong_settings_are_errors(settings, error, message):
