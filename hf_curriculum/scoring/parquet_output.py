@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +30,8 @@ class ParquetOutput:
     """A folder, local or of a store that fsspec knows. Pickles, and is the same folder elsewhere.
 
     A file appears under its name once it is whole: a local one by renaming, one of a store since it is put there in
-    one piece. So the names that are there tell what is finished, whoever was killed.
+    one piece. So the names that are there tell what is finished, whoever was killed. A part that is finished twice, by
+    an actor that outlives its driver and by that of the next one, is not written again.
 
     Args:
         folder: Path or URL.
@@ -109,7 +110,7 @@ class ParquetOutput:
         Raises:
             OSError: If the disk is full, or the store refuses.
         """
-        with self._appears_once(f"{_VECTORS}/{number:06d}.parquet") as file:
+        with self._appears_whole(f"{_VECTORS}/{number:06d}.parquet", keep=True) as file:
             pq.write_table(table, file, compression="none", use_dictionary=False)  # such numbers do not shrink
 
     def read_vectors(self, number: int) -> pa.Table:
@@ -132,7 +133,7 @@ class ParquetOutput:
         Raises:
             OSError: If the disk is full, or the store refuses.
         """
-        with self._appears_once(self._name(number)) as file:
+        with self._appears_whole(self._name(number), keep=True) as file:
             write_sorted(table, file)
 
     def count(self) -> tuple[int, int]:
@@ -199,10 +200,6 @@ class ParquetOutput:
             yield buffer
             if not (keep and self._fs.exists(self._path(name))):
                 self._fs.pipe_file(self._path(name), buffer.getvalue())
-
-    def _appears_once(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """The same; what an actor of a driver that was killed has finished meanwhile stays."""
-        return self._appears_whole(name, keep=True)
 
 
 def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
