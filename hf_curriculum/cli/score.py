@@ -1,9 +1,8 @@
 """``hf-curriculum score``: difficulty columns for a dataset, on this machine or on those of a Ray cluster."""
 
 import shlex
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,49 +18,6 @@ _SOURCES = (
     "Parquet, JSON lines, CSV, TSV, text or Arrow file, several of them or a quoted pattern, a directory of these, of "
     "images or of audio, or a Hub id."
 )
-
-
-class Normalize(str, Enum):
-    """Choices of ``--normalize``."""
-
-    minmax = "minmax"
-    rank = "rank"
-    none = "none"
-
-
-class LongInputs(str, Enum):
-    """Choices of ``--long-inputs``."""
-
-    truncate = "truncate"
-    mean = "mean"
-
-
-class Measure(str, Enum):
-    """Choices of ``--measure``."""
-
-    distance = "distance"
-    margin = "margin"
-
-
-class Duplicates(str, Enum):
-    """Choices of ``--duplicates``."""
-
-    keep = "keep"
-    first = "first"
-
-
-class OnError(str, Enum):
-    """Choices of ``--on-error``."""
-
-    fail = "raise"
-    null = "null"
-
-
-class Engine(str, Enum):
-    """Choices of ``--engine``."""
-
-    local = "local"
-    ray = "ray"
 
 
 def score(
@@ -85,16 +41,19 @@ def score(
     clusters: Annotated[
         int | None,
         typer.Option(
-            help="Number of clusters. [default: where the Davies-Bouldin index has a minimum, else sqrt(N)]",
+            help="Number of clusters. [default: one a class by margin; else where the Davies-Bouldin index has a "
+            "minimum, or sqrt(N)]",
             show_default=False,
         ),
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="Cluster inside each class of this column.", show_default=False)
+        str | None, typer.Option(help="Column of classes, inside which rows are clustered.", show_default=False)
     ] = None,
-    normalize: Annotated[Normalize, typer.Option(help="Of distances to difficulties.")] = Normalize.minmax,
+    normalize: Annotated[
+        Literal["minmax", "rank", "none"], typer.Option(help="Of distances to difficulties.")
+    ] = "minmax",
     measure: Annotated[
-        Measure | None,
+        Literal["distance", "margin"] | None,
         typer.Option(
             help="What is hard: far from the prototype, or near to another class. [default: margin with "
             "--label-column, else distance]",
@@ -102,8 +61,9 @@ def score(
         ),
     ] = None,
     duplicates: Annotated[
-        Duplicates, typer.Option(help="Rows that are there again: score each, or let the first stand for them.")
-    ] = Duplicates.keep,
+        Literal["keep", "first"],
+        typer.Option(help="Rows that are there again: score each, or let the first stand for them."),
+    ] = "keep",
     repeats: Annotated[int, typer.Option(help="Clusterings whose mean is the difficulty: steadier.", min=1)] = 1,
     scorer: Annotated[
         str | None,
@@ -121,11 +81,13 @@ def score(
         typer.Option(help="Number or name of a layer of the model. [default: the last]", show_default=False),
     ] = None,
     long_inputs: Annotated[
-        LongInputs, typer.Option(help="Texts and sounds too long for the model: cut, or averaged over their parts.")
-    ] = LongInputs.truncate,
+        Literal["truncate", "mean"],
+        typer.Option(help="Texts and sounds too long for the model: cut, or averaged over their parts."),
+    ] = "truncate",
     on_error: Annotated[
-        OnError, typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty.")
-    ] = OnError.fail,
+        Literal["raise", "null"],
+        typer.Option(help="A row that cannot be embedded: stop, or leave it without difficulty."),
+    ] = "raise",
     batch_size: Annotated[int, typer.Option(help="Rows in a forward pass.", min=1)] = 64,
     num_workers: Annotated[
         int | None,
@@ -140,11 +102,11 @@ def score(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of k-means.")] = 42,
     engine: Annotated[
-        Engine,
+        Literal["local", "ray"],
         typer.Option(
             help="ray: Parquet of any size (file, folder, glob, URL) to Parquet, on all machines of a cluster."
         ),
-    ] = Engine.local,
+    ] = "local",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a scored dataset at --output; never anything else.")
     ] = False,
@@ -173,20 +135,20 @@ def score(
         }
         options: dict[str, Any] = {name: value for name, value in embedding.items() if value is not None}
         if model:
-            options |= {"batch_size": batch_size, "on_error": on_error.value, "long_inputs": long_inputs.value}
-        elif engine is Engine.ray:
+            options |= {"batch_size": batch_size, "on_error": on_error, "long_inputs": long_inputs}
+        elif engine == "ray":
             raise ValueError("--engine ray embeds the rows: pass --model.")
         elif options:
             raise ValueError(f"Without --model nothing is embedded: drop {', '.join(map(option, options))}.")
         fit: dict[str, Any] = {
             "n_clusters": clusters,
-            "normalize": None if normalize is Normalize.none else normalize.value,
+            "normalize": None if normalize == "none" else normalize,
             "seed": seed,
-            "measure": measure and measure.value,
+            "measure": measure,
         }
         _check_scorer(scorer, fit, repeats)
-        if engine is Engine.ray:
-            if duplicates is not Duplicates.keep:
+        if engine == "ray":
+            if duplicates != "keep":
                 raise ValueError("--engine ray does not compare rows of all files: leave --duplicates out.")
             if split or config or overwrite:
                 raise ValueError(
@@ -211,7 +173,7 @@ def score(
         from hf_curriculum.processes import this_process  # a wrong path is told without waiting for this
         from hf_curriculum.scoring import add_difficulty
 
-        options |= _scorer(scorer, fit, repeats) | {"label_column": label_column, "duplicates": duplicates.value}
+        options |= _scorer(scorer, fit, repeats) | {"label_column": label_column, "duplicates": duplicates}
         scored = add_difficulty(rows, model, **options)
         if this_process().is_main_process:  # accelerate launch: each process has the whole dataset
             save(scored, folder)
