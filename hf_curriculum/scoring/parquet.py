@@ -50,7 +50,7 @@ from hf_curriculum.scoring.parquet_work import (
 )
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.ray_pool import RayPool, ray_started
-from hf_curriculum.scoring.score import check_encoder, new_scorer, require_default
+from hf_curriculum.scoring.score import check_encoder, default_measure, require_default
 from hf_curriculum.scoring.scorer import DifficultyScorer
 from hf_curriculum.scoring.scorer_files import OPTIONS
 
@@ -99,10 +99,10 @@ def score_parquet(
         concurrency: Number of actors that embed. Default one a GPU or, without any, one a CPU of the cluster.
         sample_rows: Rows that the scorer is fitted on. Default 256 for each cluster that may be asked for, 65,536 at
             least; all, if there are not more. Not beside a fitted scorer.
-        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` chooses it by the Davies-Bouldin
-            index of the sample.
+        n_clusters: Number of clusters, with ``label_column`` of each class. ``None`` is one a class with
+            ``measure="margin"``; else it is chosen by the Davies-Bouldin index of the sample.
         cluster_range: Inclusive range of the numbers to try.
-        label_column: Cluster inside each class of this column; rows without a class are left without a score.
+        label_column: Classes of the rows, which are clustered inside each; rows without one are left without a score.
         normalize: ``"minmax"`` (default), ``"rank"`` (inner quantiles are those of the sample) or ``None``.
         seed: Seed of sample and k-means. Default 42.
         measure: ``"distance"`` (default without ``label_column``) or ``"margin"`` (default with it), as of
@@ -130,7 +130,8 @@ def score_parquet(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     if scorer is None:
-        scorer = new_scorer(n_clusters, cluster_range, normalize, seed, measure, label_column)
+        measure = default_measure(label_column) if measure is None else measure
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
     else:
         require_default((n_clusters, cluster_range, normalize, seed, measure))
         scorer = _opened(scorer)

@@ -58,7 +58,7 @@ def add_difficulty(
     embedding_column: str = EMBEDDING,
     **embedding_options: Any,
 ) -> AnyDataset:
-    """Score each row by its distance to the prototype of its cluster.
+    """Score each row by its distance to the prototype of its cluster; with labels, by that to other classes too.
 
     Under ``accelerate launch`` all processes call it: they divide the work, and each returns the whole dataset.
 
@@ -66,8 +66,9 @@ def add_difficulty(
         dataset: A ``Dataset``, a map-style torch dataset (which becomes a ``Dataset``), or a ``DatasetDict``:
             prototypes then come from its ``"train"`` split (or its first) and all splits are scored against them.
         model_id: What embeds the rows, see :func:`add_embeddings`; ``None`` takes the embeddings that the dataset has.
-        n_clusters: Number of clusters, with ``label_column`` of each class; ``None`` takes the one at which
-            the Davies-Bouldin index has a minimum, or ``sqrt(N)`` where it has none.
+        n_clusters: Number of clusters, with ``label_column`` of each class. ``None`` is one a class with
+            ``measure="margin"``; else the number at which the Davies-Bouldin index has a minimum, or ``sqrt(N)`` where
+            it has none.
         cluster_range: Inclusive range of the numbers to try instead; that of the lowest index is taken.
         label_column: Classes of the rows, which are clustered inside each. Their labels may be wrong.
         normalize: ``"minmax"`` (default, the paper), ``"rank"`` or ``None``.
@@ -106,7 +107,8 @@ def add_difficulty(
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {list(DUPLICATES)}, got {duplicates!r}.")
     if scorer is None:
-        scorer = new_scorer(n_clusters, cluster_range, normalize, seed, measure, label_column)
+        measure = default_measure(label_column) if measure is None else measure
+        scorer = DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
     elif not isinstance(scorer, DifficultyScorer):
         raise TypeError(
             f"scorer must be a DifficultyScorer, got {scorer!r}: make one, or load it by "
@@ -269,31 +271,17 @@ def _check_columns(splits: dict[str, Dataset], embedding_column: str, embed: boo
             require_own(split, [embedding_column], ", or pass another embedding_column")
 
 
-def new_scorer(
-    n_clusters: int | None,
-    cluster_range: tuple[int, int] | None,
-    normalize: str | None,
-    seed: int,
-    measure: str | None,
-    label_column: str | None,
-) -> DifficultyScorer:
-    """A scorer of these options.
+def default_measure(label_column: str | None) -> str:
+    """What is hard, where nobody says it.
 
     Args:
-        n_clusters: As of :class:`DifficultyScorer`, as the next three.
-        cluster_range: As there.
-        normalize: As there.
-        seed: As there.
-        measure: As there; ``None`` takes ``"margin"`` with labels, which keeps more of the wrong ones out of the first
-            draws (docs/labels.md), and ``"distance"`` without.
         label_column: Column of the labels, if there are any.
 
     Returns:
-        The scorer, not fitted.
+        ``"margin"`` with labels: it keeps more wrong ones out of the first draws (docs/labels.md). Else
+        ``"distance"``, as in the paper.
     """
-    if measure is None:
-        measure = "distance" if label_column is None else "margin"
-    return DifficultyScorer(n_clusters, cluster_range, normalize, seed=seed, measure=measure)
+    return "distance" if label_column is None else "margin"
 
 
 def require_default(options: tuple[Any, ...]) -> None:

@@ -12,6 +12,7 @@ from hf_curriculum._optional import HOME, install_line
 from hf_curriculum.data import DIFFICULTY, DISTANCE, fit_split, part, provenance, read_difficulty, read_labels
 from hf_curriculum.encoders import POOLINGS
 from hf_curriculum.markdown import hub_link, inline, literal, table
+from hf_curriculum.scoring import default_measure
 from hf_curriculum.sharing.card_advice import advice
 from hf_curriculum.sharing.card_examples import first_draws, label_mix, text_column, text_draws, text_examples
 from hf_curriculum.sharing.card_merge import BEGIN, END
@@ -165,7 +166,7 @@ def _call(record: Mapping[str, Any]) -> str:
     if settings.get("cluster_range"):
         settings["cluster_range"] = tuple(settings["cluster_range"])
     by_scorer = bool(record.get("clusterer") or _differing(settings, _SCORER_ONLY))
-    default = "margin" if settings.get("label_column") and not by_scorer else "distance"
+    default = default_measure(None if by_scorer else record.get("label_column"))
     scorer = _differing({"measure": "distance"} | settings, _OPTIONS | {"measure": default} | _SCORER_ONLY)
     is_local = bool(encoder.get("local"))
     comments = {"model": encoder_name(encoder)} if model and (is_local or not has_name) else {}
