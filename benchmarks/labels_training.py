@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cleanlab.classification import CleanLearning
 from labels import datasets, distance, in_space, margin, mislabelled
 from report import print_table, read_lines, spread
 from sklearn.linear_model import LogisticRegression
@@ -30,7 +29,7 @@ from torch.nn.functional import cross_entropy
 
 from hf_curriculum import CurriculumConfig, CurriculumSampler, DifficultyScorer
 
-DATA = ("agnews", "fsdd", "cifar10-train")
+DATA = {"agnews": "news", "cifar10-train": "CIFAR-10", "fsdd": "spoken digits"}
 NOISE = [("uniform", 0.4), ("next", 0.4), ("uniform", 0.0), ("uniform", 0.2)]
 EPOCHS = (5, 15, 50)
 BATCH, HIDDEN, TEST = 64, 128, 1000
@@ -49,6 +48,8 @@ SCORES = {"distance": distance, "margin": margin}
 
 def without_issues(matrix: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Rows that cleanlab would keep."""
+    from cleanlab.classification import CleanLearning  # the table of what is there does without
+
     finder = CleanLearning(LogisticRegression(max_iter=200), cv_n_folds=5, seed=0)
     found = finder.find_label_issues(in_space(matrix) * np.sqrt(matrix.shape[1]), labels)
     return np.flatnonzero(~found["is_label_issue"].to_numpy())
@@ -123,12 +124,13 @@ def summary(lines: list[dict]) -> None:
     """Accuracy in percent, and minus uniform's of the same seed: mean and its standard error."""
     keys = ("data", "noise", "share", "epochs")
     found = {(*(line[key] for key in (*keys, "arm", "pool")), line["seed"]): line for line in lines}
-    cells = dict.fromkeys(key[:4] for key in found)
+    cells = sorted({key[:4] for key in found}, key=lambda cell: (cell[2], cell[1] == "next", cell[0], cell[3]))
     for measure, scale in (("accuracy", 100), ("loss", 1)):
         table = []
         for cell in cells:
             base = {key[6]: line[measure] * scale for key, line in found.items() if key[:6] == (*cell, "uniform", "-")}
-            row = [f"{cell[0]}, {cell[2]:.0%} {cell[1]}", cell[3], spread(list(base.values()))]
+            wrong = f"{cell[2]:.0%}, {'one other' if cell[1] == 'next' else 'any'}" if cell[2] else "none"
+            row = [DATA[cell[0]], wrong, cell[3], spread(list(base.values()))]
             for arm in ARMS[1:]:
                 pairs = [
                     line[measure] * scale - base[key[6]]
@@ -138,7 +140,7 @@ def summary(lines: list[dict]) -> None:
                 row.append(spread(pairs, sign="+") if pairs else None)
             table.append(row)
         print(f"{measure}, {len({key[6] for key in found})} seeds\n")
-        print_table(["data", "epochs", "uniform", *(" ".join(arm).rstrip(" -") for arm in ARMS[1:])], table)
+        print_table(["data", "wrong", "epochs", "uniform", *(" ".join(arm).rstrip(" -") for arm in ARMS[1:])], table)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ _MARGIN = """\
 Where many labels are wrong, train on the rows whose `suggested_label` is their own, or let the pool stay with the
 easier rows: `CurriculumConfig(initial_fraction=0.3, final_fraction=0.3, warmup_steps=1.0)`. With 40 % wrong labels
 each brought small classifiers of news and CIFAR-10 1 to 29 points of accuracy above uniform sampling. With correct
-labels both cost, up to 31 points on spoken digits: look at the hardest rows first."""
+labels they gained nothing and cost up to 31 points, on spoken digits: look at the hardest rows first."""
 _TEXT = """\
 For a masked language model from scratch, `CurriculumConfig(initial_fraction=0.15, warmup_steps=0.2)` ended with a
 held-out loss 0.12 to 0.19 lower than uniform sampling, in small trainings on news that were scored with MiniLM; most

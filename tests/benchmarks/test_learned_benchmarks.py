@@ -136,12 +136,33 @@ def test_the_table_of_losses_compares_within_a_seed(module, capsys):
     assert loss == ["40%", "5", "loss", "opens", "40.0 ± 0.0", "70.0 ± 11.5", "+5.0 ± 15.0", "1 of 2"]
 
 
+def test_the_table_of_labels_compares_within_a_seed(module, capsys):
+    def line(arm, seed, accuracy, share=0.4, pool="-"):
+        cell = {"data": "fsdd", "noise": "next", "share": share, "seed": seed, "epochs": 5}
+        return {**cell, "arm": arm, "pool": pool, "accuracy": accuracy, "loss": 1 - accuracy}
+
+    lines = [line("uniform", 0, 0.5), line("uniform", 1, 0.6), line("margin", 0, 0.7, pool="late")]
+    lines += [
+        line("margin", 1, 0.5, pool="late"),
+        line("margin", 2, 0.9, pool="late"),
+        line("uniform", 0, 0.9, share=0),
+    ]
+    module("labels_training").summary(lines)
+    accuracy, loss = capsys.readouterr().out.split("loss, 3 seeds")
+    none, wrong = ([cell.strip() for cell in row.split("|")[1:-1]] for row in accuracy.splitlines()[-3:-1])
+    assert none[:4] == ["spoken digits", "none", "5", "90.0 ± nan"]
+    assert wrong[:4] == ["spoken digits", "40%, one other", "5", "55.0 ± 5.0"]
+    assert wrong[-1] == "+5.0 ± 15.0" and set(wrong[4:-1]) == {"-"}
+    assert loss.splitlines()[-2].split("|")[-2].strip() == "-0.05 ± 0.15"
+
+
 @pytest.mark.parametrize(
     ("script", "result"),
     [
         ("learned_losses", "learned_losses"),
         ("learned_rewards", "learned_rewards"),
         ("learned_rewards", "learned_rewards_warm"),
+        ("labels_training", "labels_training"),
     ],
 )
 def test_the_docs_show_the_tables_of_the_lines(module, capsys, script, result):
@@ -151,5 +172,6 @@ def test_the_docs_show_the_tables_of_the_lines(module, capsys, script, result):
     if script == "learned_rewards":
         needs("trl")
     module(script).summary(read(lines))
-    table = capsys.readouterr().out.partition("\n\n")[2].strip()
-    assert table in (BENCHMARKS.parent / "docs" / "evidence.md").read_text()
+    table = capsys.readouterr().out.partition("\n\n")[2].partition("\n\n")[0].strip()
+    page = "labels" if script == "labels_training" else "evidence"
+    assert table in (BENCHMARKS.parent / "docs" / f"{page}.md").read_text()

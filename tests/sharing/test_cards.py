@@ -295,7 +295,11 @@ def test_each_picture_has_words_and_a_caption(scored):
             {"label_column": "label", "measure": "distance"},
             ["40 % of", "initial_fraction=0.15", "5 to 18 points"],
         ),
-        (Image(), {"label_column": "label"}, ["whose `suggested_label` is their own", "1 to 29 points", "both cost"]),
+        (
+            Image(),
+            {"label_column": "label"},
+            ["whose `suggested_label` is their own", "1 to 29 points", "cost up to 31"],
+        ),
         (Image(), {}, ["autoencoders to 128 epochs", "nothing beyond chance", "200 to 800 epochs"]),
         (Audio(decode=False), {}, ["autoencoders to 128 epochs", "nothing beyond chance"]),
         (Value("int64"), {}, ["No training on such data has been measured"]),
