@@ -8,4 +8,4 @@ from .prototypes import rows_by_class as rows_by_class
 from .score import add_difficulty as add_difficulty
 from .score import default_measure as default_measure
 from .scorer import DifficultyScorer as DifficultyScorer
-from .scorer import Scores as Scores
+from .scores import Scores as Scores

@@ -20,7 +20,8 @@ from hf_curriculum.scoring.parquet_input import WINDOW, Part, read_part
 from hf_curriculum.scoring.parquet_output import ParquetOutput
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.score import score_columns
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
+from hf_curriculum.scoring.scorer import DifficultyScorer
+from hf_curriculum.scoring.scores import Scores
 
 ROW = "row"
 """Column of the row's number in the input, where no column of the input names its rows."""

@@ -35,7 +35,8 @@ from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_d
 from hf_curriculum.scoring.inputs import require_classes, require_seen
 from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
-from hf_curriculum.scoring.scorer import DifficultyScorer, Scores
+from hf_curriculum.scoring.scorer import DifficultyScorer
+from hf_curriculum.scoring.scores import Scores
 
 logger = logging.getLogger(__name__)
 _MANY = 0.05  # of the first draws

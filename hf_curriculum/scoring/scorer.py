@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Features
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
 
 from hf_curriculum._version import __version__
 from hf_curriculum.data import (
@@ -24,43 +23,21 @@ from hf_curriculum.data import (
     suggesting,
     without_folders,
 )
-from hf_curriculum.scoring.choice import number_of_clusters, why_of_all
+from hf_curriculum.scoring.choice import why_of_all
+from hf_curriculum.scoring.clusters import find_centroids
 from hf_curriculum.scoring.difficulty import NORMALIZATIONS
 from hf_curriculum.scoring.inputs import as_labels, as_points, require_classes, require_seen
 from hf_curriculum.scoring.kmeans import kmeans
-from hf_curriculum.scoring.margin import fit_margin, standing
+from hf_curriculum.scoring.margin import fit_margin
 from hf_curriculum.scoring.points import Points, fit_space
 from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Nearest, Prototypes
 from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
+from hf_curriculum.scoring.scores import Scores, by_distance, by_margin
 
 logger = logging.getLogger(__name__)
 _SAMPLE = 1 << 16  # rows whose difficulties say how all are distributed
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of ``N`` rows.
-
-    Attributes:
-        cluster: Index of the nearest centroid, int32, shape ``(N,)``.
-        distance: Distance to it in the space of the standardised embeddings, float32, shape ``(N,)``.
-        difficulty: Distance normalised inside the cluster, 0 = prototype, float32 in [0, 1], shape ``(N,)``.
-        outside: Rows whose distance (with ``measure="margin"``, margin) is outside the range that their cluster had in
-            ``fit``, and so clipped.
-        suggested_label: With ``measure="margin"``, the class of the nearest of all prototypes, shape ``(N,)``: where
-            it is not the row's own, the label may be wrong. ``None`` with ``"distance"``.
-        margin: With ``measure="margin"``, ``own / (own + other)`` of the two distances, float32, shape ``(N,)``; above
-            0.5 another class is nearer. ``None`` with ``"distance"``.
-    """
-
-    cluster: NDArray[np.int32]
-    distance: NDArray[np.float32]
-    difficulty: NDArray[np.float32]
-    outside: int
-    suggested_label: NDArray[Any] | None = None
-    margin: NDArray[np.float32] | None = None
 
 
 @suggesting
@@ -299,47 +276,19 @@ class DifficultyScorer(Shareable):
         self,
         points: Points,
         classes: NDArray[Any] | None,
-        prototypes: Iterable[tuple[Prototypes, Nearest | None]],
+        clusterings: Iterable[tuple[Prototypes, Nearest | None]],
     ) -> Scores:
-        """Scores by each of the prototypes, and what is known of the nearest of these."""
-        parts = iter(prototypes)
-        first, found = next(parts)
-        suggested: NDArray[Any] | None = None
-        margin: NDArray[np.float32] | None = None
+        """Scores by each of the clusterings, and what is known of the nearest prototypes of these."""
         if self.measure == "margin":
-            assert classes is not None and first.labels is not None
-            stands = standing(first, points, classes)
-            cluster, distance, margin = stands.cluster, stands.distance, stands.margin
-            difficulty, beyond = first.place(margin, cluster)
-            suggested = first.labels[np.where(margin > 0.5, stands.other, cluster)]
+            assert classes is not None
+            ((prototypes, _),) = clusterings
+            scores = by_margin(prototypes, points, classes)
         else:
-            cluster, distance, difficulty, beyond = first.score(points, classes, found)
-        if beyond:
-            logger.info("%d of %d rows are outside the range of their cluster.", beyond, len(points))
-        for other, found in parts:
-            difficulty += other.score(points, classes, found)[2]
-        difficulty /= np.float32(self.repeats)
-        if self.measure == "distance":
-            distance, difficulty = self._in_unit_of_embeddings(distance, difficulty, points)
-        return Scores(cluster, distance, difficulty, beyond, suggested, margin)
-
-    def _in_unit_of_embeddings(
-        self, distance: NDArray[np.float32], difficulty: NDArray[np.float32], points: Points
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Undo the power of two by which :func:`fit_space` brings embeddings of extreme size into range."""
-        if self.standardize or self.l2_normalize:
-            return distance, difficulty
-        unit = np.float32(self.space_.scale[0])
-        with np.errstate(over="ignore"):
-            distance = distance * unit
-            difficulty = difficulty * unit if self.normalize is None else difficulty
-        if not np.isfinite(distance).all():
-            row = points.number(int(np.argmax(~np.isfinite(distance))))
-            raise ValueError(
-                f"The distance of row {row} of {points.name} is more than float32 can "
-                "hold. Scale the embeddings down, or pass standardize=True."
-            )
-        return distance, difficulty
+            only_scaled = not (self.standardize or self.l2_normalize)
+            scores = by_distance(clusterings, points, classes, float(self.space_.scale[0]) if only_scaled else 1.0)
+        if scores.outside:
+            logger.info("%d of %d rows are outside the range of their cluster.", scores.outside, len(points))
+        return scores
 
     def __call__(
         self, batch: dict[str, Any], embedding_column: str = EMBEDDING, label_column: str | None = None
@@ -478,25 +427,10 @@ class DifficultyScorer(Shareable):
 
     def _cluster(self, points: Points, most: int, seed: int) -> tuple[torch.Tensor, dict[int, float], str]:
         """At most so many centroids, the index of each number that was tried, and where the number comes from."""
-        if self.clusterer is not None:
-            return _centers_of(self.clusterer, points, most, seed), {}, "clusterer"
-        if self.n_clusters is not None:
-            return kmeans(points, min(self.n_clusters, most), seed), {}, "given"
-        if self.measure == "margin" and self.cluster_range is None:
+        ways = (self.n_clusters, self.cluster_range, self.clusterer)
+        if self.measure == "margin" and all(way is None for way in ways):
             return kmeans(points, 1, seed), {}, "one prototype a class"
-        k, curve, reason = number_of_clusters(points, self.cluster_range, seed)
-        return kmeans(points, min(k, most), seed), curve, reason
-
-
-def _centers_of(clusterer: Any, points: Points, most: int, seed: int) -> torch.Tensor:
-    """Centroids that a scikit-learn estimator finds; it is not changed itself."""
-    estimator = clone(clusterer)
-    if hasattr(estimator, "n_clusters"):
-        estimator.set_params(n_clusters=min(estimator.n_clusters, most))
-    if getattr(estimator, "random_state", 0) is None:
-        estimator.set_params(random_state=seed)
-    centers = estimator.fit(points.all().cpu().numpy()).cluster_centers_
-    return torch.from_numpy(np.asarray(centers, np.float32))
+        return find_centroids(points, most, seed, *ways)
 
 
 def _is_range(value: object) -> bool:

@@ -77,7 +77,7 @@ class Learning:
         if step % self._learned.every == 0 and step > self._made:
             self._made = step
             started = time.perf_counter()
-            self._trainer._note_drawn()  # by the tables that are about to be dropped
+            self._trainer._drawn.note(step)  # by the tables that are about to be dropped
             table = self._called(step) if callable(self.source) else self._seen()
             if table is not None:
                 first_step = step + self._learned.every

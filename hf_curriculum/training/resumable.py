@@ -12,7 +12,7 @@ from transformers import Trainer
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
 from hf_curriculum.training.checksums import write_checksums
 from hf_curriculum.training.config import CurriculumConfig
-from hf_curriculum.training.coverage import Coverage
+from hf_curriculum.training.drawn import DrawnRows
 from hf_curriculum.training.groups import GroupSampler
 from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.resume import STATE_KEY, Beginning, sampler_settings, stream_settings, write_curriculum
@@ -42,11 +42,9 @@ class Resumable(_Base):
     train_dataset: Any
     _difficulty: np.ndarray | None
     _settings: dict[str, Any]
-    _coverage: Coverage | None
     _stream: StreamTraining | None
     _learning: Learning | None
-    _drawn: tuple[float, int]
-    """Sum and number of the difficulties of the rows drawn since the last log."""
+    _drawn: DrawnRows | None
     _checkpoint: str | None
     """From which the training goes on."""
     _beginning: Beginning | None
@@ -81,7 +79,7 @@ class Resumable(_Base):
         self, batch_size: Any = None, args: Any = None, resume_from_checkpoint: Any = None, *others: Any, **kwargs: Any
     ) -> Any:
         self._beginning = Beginning.read(resume_from_checkpoint)
-        self.curriculum_sampler = self._stream = self._learning = None
+        self.curriculum_sampler = self._drawn = self._stream = self._learning = None
         self._checkpoint = resume_from_checkpoint
         self._told = False
         # Trainer would read all rows of the steps before a checkpoint again (transformers issue 31441); a stream
@@ -138,14 +136,12 @@ class Resumable(_Base):
         self._settings = sampler_settings(sampler, self._difficulty, length)
         if self._learning is not None or "learned" in beginning.state.get("settings", {}):
             self._settings["learned"] = self._learning and self._learning.settings()
-        self._coverage, self._drawn = Coverage(sampler), (0.0, 0)
+        self._drawn = DrawnRows(sampler, self._difficulty)
         if beginning.compare(self._settings, allowed=self.allow_changed_resume):
             self._warn(f"The curriculum joins a training that went otherwise up to step {beginning.step}.")
-            self._coverage = Coverage(sampler, sampler.begun(beginning.step))
-        elif "coverage" in beginning.state:
-            self._coverage.restore(beginning.state["coverage"])
-            total, count = beginning.state.get("drawn", (0.0, 0))
-            self._drawn = total, count
+            self._drawn = DrawnRows(sampler, self._difficulty, beginning.step)
+        else:
+            self._drawn.restore(beginning.state)
         if self._learning is not None:
             self._learning.begin(beginning.step, self._checkpoint)
 
@@ -227,8 +223,7 @@ class Resumable(_Base):
         """What :class:`Beginning` takes from a checkpoint, ready for JSON."""
         if self._stream is not None:
             return {"settings": self._settings, "readers": self._stream.saved(self.state.global_step)}
-        coverage = self._coverage.state() if self._coverage else {}
-        return {"settings": self._settings, "coverage": coverage, "drawn": list(self._drawn)}
+        return {"settings": self._settings, **(self._drawn.state() if self._drawn else {})}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
         # Trainer looks for weights under the names that they have in the model, and leaves those as they are that

@@ -14,25 +14,29 @@ from transformers import Seq2SeqTrainer, Trainer
 
 from hf_curriculum.data import DIFFICULTY, SCORES, SUGGESTED_LABEL, hide_columns, read_difficulty
 from hf_curriculum.training.config import CurriculumConfig, require_config
-from hf_curriculum.training.coverage import Coverage
+from hf_curriculum.training.drawn import DrawnRows
 from hf_curriculum.training.given_difficulty import check_given, require_column_of, require_rows, with_difficulty
 from hf_curriculum.training.groups import GroupSampler, repeats
 from hf_curriculum.training.learned import LearnedDifficulty
 from hf_curriculum.training.learning import Learning
 from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.packing import pack_by_difficulty
-from hf_curriculum.training.resumable import Resumable, owner
+from hf_curriculum.training.resumable import Resumable
 from hf_curriculum.training.resume import Beginning
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
 from hf_curriculum.training.trackers import short_lines
+from hf_curriculum.training.trainer_checks import (
+    check_arguments,
+    check_class,
+    check_learned,
+    check_stream,
+    chooses_rows,
+    groups_by_length,
+)
 from hf_curriculum.training.trainer_sampler import TrainerClock, TrainerSampler
 
 logger = logging.getLogger(__name__)
-_ORDERS_OF_ROWS = {  # the first is the default
-    "train_sampling_strategy": ("random", "group_by_length"),
-    "batch_sampler": ("batch_sampler",),  # of Sentence Transformers
-}
 
 
 class CurriculumMixin(Resumable):
@@ -89,15 +93,7 @@ class CurriculumMixin(Resumable):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        theirs = owner(cls, "_get_train_sampler")
-        if theirs is None and issubclass(cls, Trainer):
-            raise TypeError(f"List CurriculumMixin first: class {cls.__name__}(CurriculumMixin, ...).")
-        if theirs not in (None, Trainer) and not theirs.__module__.startswith("trl.trainer."):
-            raise TypeError(
-                f"CurriculumMixin cannot stand in front of {theirs.__module__}.{theirs.__qualname__}, which chooses "
-                "the rows of a step by itself (it has its own _get_train_sampler). Choose a trainer that leaves this "
-                "to transformers.Trainer, or sort the dataset by difficulty and switch that trainer's shuffling off."
-            )
+        check_class(cls)
 
     def __init__(
         self,
@@ -113,9 +109,8 @@ class CurriculumMixin(Resumable):
         self.allow_changed_resume = allow_changed_resume
         self.curriculum_sampler: TrainerSampler | None = None
         self._stream: StreamTraining | None = None
-        self._coverage: Coverage | None = None
+        self._drawn: DrawnRows | None = None
         self._learning: Learning | None = None
-        self._drawn = (0.0, 0)
         self._beginning: Beginning | None = None  # while a training runs
         for name, value in {"difficulty": difficulty, "learned_difficulty": learned_difficulty}.items():
             if value is not None and self.curriculum.order == "random":
@@ -124,8 +119,9 @@ class CurriculumMixin(Resumable):
         if self._given is not None and (given := kwargs.get("train_dataset")) is not None:
             kwargs["train_dataset"] = with_difficulty(given, self._given, self._column)
         super().__init__(*args, **kwargs)
-        self._check_arguments()
-        self._check_learned()
+        check_arguments(self.args, self.accelerator)
+        if learned_difficulty is not None:
+            check_learned(self, learned_difficulty)
         if self._given is not None and self.train_dataset is not None:
             if kwargs.get("train_dataset") is None:
                 raise TypeError("With difficulty=, pass train_dataset by its name.")
@@ -153,14 +149,7 @@ class CurriculumMixin(Resumable):
         if self._given is not None:
             with_difficulty(dataset, self._given, self._column)
         require_difficulty(dataset, self.curriculum.difficulty_column)
-        theirs = owner(type(self), "_get_train_sampler")
-        if theirs is not None and theirs is not Trainer:
-            raise TypeError(
-                f"A curriculum on a stream cannot hand rows to {theirs.__name__}, which repeats or orders them "
-                "itself. Pass a datasets.Dataset: prompts are small."
-            )
-        if self._groups_by_length():
-            raise ValueError("A stream's rows cannot be grouped by length: leave grouping by length off.")
+        check_stream(self)
 
     def _read_difficulty(self) -> np.ndarray | None:
         if self.curriculum.difficulty_column is None:
@@ -175,22 +164,6 @@ class CurriculumMixin(Resumable):
         if self.learned_difficulty is not None and self._column not in self.train_dataset.column_names:
             return np.zeros(len(self.train_dataset), np.float32)
         return read_difficulty(self.train_dataset, self._column)
-
-    def _check_arguments(self) -> None:
-        for option, choices in _ORDERS_OF_ROWS.items():
-            if (value := getattr(self.args, option, choices[0])) not in choices:
-                raise ValueError(
-                    f"The curriculum decides which rows a batch holds: {option}={value!r} cannot be combined with it. "
-                    f"Set it to one of {list(choices)}."
-                )
-
-        if self.accelerator.use_stateful_dataloader and self.args.dataloader_num_workers:
-            # The rows of the first epoch would be those of step 0, or of the training before (accelerate issue 4204).
-            raise ValueError(
-                "With use_stateful_dataloader, accelerate starts the workers before the checkpoint is read, so a "
-                "resumed run would draw the rows of other steps. Set dataloader_num_workers=0, or switch "
-                "use_stateful_dataloader off: the curriculum resumes exactly without it."
-            )
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         # That of TRL's SFTTrainer packs rows as they come and keeps nothing but tokens: its packs have no difficulty.
@@ -316,31 +289,9 @@ class CurriculumMixin(Resumable):
             self._learning.note_rewards(rewards)
         return rewards
 
-    def _check_learned(self) -> None:
-        learned = self.learned_difficulty
-        if learned is None:
-            return
-        if not isinstance(learned, LearnedDifficulty):
-            raise TypeError(f"learned_difficulty must be a LearnedDifficulty, got {type(learned).__name__}.")
-        if isinstance(self.train_dataset, IterableDataset):
-            raise ValueError("Difficulties cannot be learned on a stream, whose rows have no numbers: pass a Dataset.")
-        if self._groups_by_length():
-            raise ValueError(
-                "Learned difficulties cannot be combined with length groups, for which the rows of 32 steps are drawn "
-                "at once: leave grouping by length off."
-            )
-        rewarded = owner(type(self), "_calculate_rewards") is not None
-        if learned.source == "reward" and not rewarded:
-            raise ValueError(f"{type(self).__name__} has no rewards: choose LearnedDifficulty('loss') or a function.")
-        if learned.source == "loss" and owner(type(self), "_generate_and_score_completions") is not None:
-            raise ValueError(
-                f"{type(self).__name__} makes its own texts, whose losses do not tell how hard a prompt is: choose "
-                "LearnedDifficulty('reward') or a function."
-            )
-
     def _group_sampler(self) -> GroupSampler | None:
         """Where the next class repeats its rows in groups."""
-        if owner(type(self), "_get_train_sampler") is Trainer:
+        if chooses_rows(type(self)) is None:
             return None
         theirs = super()._get_train_sampler()
         if not repeats(theirs, self):
@@ -402,12 +353,8 @@ class CurriculumMixin(Resumable):
             return super().get_batch_sampler(dataset, batch_size, drop_last, **kwargs)
         return BatchSampler(self._get_train_sampler(), batch_size, drop_last)
 
-    def _groups_by_length(self) -> bool:
-        strategy = getattr(self.args, "train_sampling_strategy", "random")
-        return getattr(self.args, "group_by_length", False) or strategy == "group_by_length"
-
     def _lengths(self) -> np.ndarray | None:
-        if not self._groups_by_length():
+        if not groups_by_length(self.args):
             return None
         if not isinstance(self.train_dataset, Dataset):
             raise ValueError("Grouping by length reads a column: pass a datasets.Dataset, or leave grouping off.")
@@ -424,40 +371,12 @@ class CurriculumMixin(Resumable):
         """
         if self._stream is not None and "loss" in logs:
             logs |= self._stream.logs(self.state.global_step - 1)
-        elif self.curriculum_sampler is not None and self._coverage is not None and "loss" in logs:
-            logs |= self._curriculum_logs(self.curriculum_sampler, self._coverage)
+        elif self._drawn is not None and "loss" in logs:
+            logs |= self._drawn.logs(self.state.global_step)
+            if self._learning is not None:  # the schedule does not know what rows will be easy
+                del logs["curriculum/distinct_fraction_planned"]
         with short_lines(self.callback_handler.callbacks):
             super().log(logs, *args, **kwargs)
-
-    def _curriculum_logs(self, sampler: TrainerSampler, coverage: Coverage) -> dict[str, float]:
-        step = sampler.begun(self.state.global_step) - 1
-        logs = {"curriculum/effective_fraction": sampler.effective_fraction(step)}
-        temperature = sampler.temperature(step)
-        if math.isfinite(temperature):  # JSON, and so trainer_state.json, knows no infinity
-            logs["curriculum/temperature"] = temperature
-        self._note_drawn()
-        (total, count), self._drawn = self._drawn, (0.0, 0)
-        if count:
-            logs["curriculum/mean_difficulty"] = total / count
-        logs["curriculum/distinct_fraction"] = coverage.measured
-        if self._learning is None:  # else the schedule does not know what rows will be easy
-            logs["curriculum/distinct_fraction_planned"] = coverage.planned
-        return logs
-
-    def _note_drawn(self) -> None:
-        """Take the difficulties of the rows drawn since the last time, by the tables that they were drawn by."""
-        sampler, coverage = self.curriculum_sampler, self._coverage
-        assert sampler is not None and coverage is not None
-        first = coverage.steps
-        rows = coverage.advance(sampler.begun(self.state.global_step)).reshape(-1, sampler.total_batch_size)
-        if self._difficulty is None:
-            return
-        for step, drawn in enumerate(rows, start=first):
-            table = sampler.table(step)
-            difficulty = (self._difficulty if table is None else table)[drawn]
-            if count := int(np.ma.count(difficulty)):
-                total = float(difficulty.sum(dtype=np.float64))
-                self._drawn = self._drawn[0] + total, self._drawn[1] + count
 
     def _total_batch_size(self) -> int:
         """Rows that all processes together take in one optimiser step."""

@@ -58,7 +58,7 @@ PRIVATE = {
         ["house/test_private_names.py::test_a_model_says_whether_adapters_are_loaded"],
     ),
     "_get_train_sampler": (
-        {"training/trainer.py"},
+        {"training/trainer.py", "training/trainer_checks.py"},
         "Trainer: the one hook where it asks for the order of rows",
         ["training/test_trainer.py", "house/test_private_names.py::test_hooks_of_the_trainer_are_there"],
     ),
@@ -115,12 +115,12 @@ PRIVATE = {
         ["training/test_generating_trainers.py::test_a_second_training_of_a_trainer_starts_with_a_generation_batch"],
     ),
     "_calculate_rewards": (
-        {"training/trainer.py"},
+        {"training/trainer.py", "training/trainer_checks.py"},
         "TRL's GRPO and RLOO: the one place where the rewards of all processes are, by completion",
         ["training/test_generating_trainers.py::test_prompts_near_the_target_come_first_by_tables_made_by_hand"],
     ),
     "_generate_and_score_completions": (
-        {"training/trainer.py"},
+        {"training/trainer_checks.py"},
         "TRL's trainers that generate: who has it trains on texts of its own, whose losses tell nothing",
         ["training/test_generating_trainers.py::test_losses_of_texts_that_the_model_made_are_refused"],
     ),
