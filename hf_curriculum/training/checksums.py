@@ -9,20 +9,34 @@ from hf_curriculum.files import appears_whole
 
 CHECKSUMS = "checksums.json"
 _FILES = ("*.pt", "*.bin", "*.index.json", "rng_state.pth", "trainer_state.json", "curriculum*")
-"""Those of the main process; of other processes nobody knows when they are through."""
+_OF_PROCESS = ("rng_state_{}.pth", "*/__{}_*.distcp")  # generators, and shards of torch.distributed.checkpoint
 _BLOCK = 2**20  # bytes
 
 
-def write_checksums(checkpoint: Path) -> None:
+def checksums_of(checkpoint: Path, process: int) -> dict[str, str]:
+    """Checksums of the files that one process alone has written; it still holds them in memory.
+
+    Args:
+        checkpoint: Its folder.
+        process: Number of the process.
+
+    Returns:
+        The checksums by the names of files, relative to the folder.
+    """
+    return _checksums(checkpoint, [path for name in _OF_PROCESS for path in checkpoint.glob(name.format(process))])
+
+
+def write_checksums(checkpoint: Path, of_processes: dict[str, str]) -> None:
     """Note what was written; every file is read once more, while the system still holds it in memory.
 
     Args:
         checkpoint: Its folder.
+        of_processes: From :func:`checksums_of`, of all processes; those of files on other machines are left out.
     """
-    files = {*checkpoint.rglob("*.safetensors"), *(path for name in _FILES for path in checkpoint.glob(name))}
-    found = {path.relative_to(checkpoint).as_posix(): _checksum(path) for path in sorted(files)}
+    files = [*checkpoint.rglob("*.safetensors"), *(path for name in _FILES for path in checkpoint.glob(name))]
+    there = {name: checksum for name, checksum in of_processes.items() if (checkpoint / name).is_file()}
     with appears_whole(checkpoint / CHECKSUMS) as file:
-        file.write(json.dumps(found, indent=2).encode())
+        file.write(json.dumps(_checksums(checkpoint, files) | there, indent=2).encode())
 
 
 def read_checksums(checkpoint: Path) -> dict[str, str]:
@@ -56,6 +70,10 @@ def require_same(file: Path, checksum: str) -> None:
     """
     if _checksum(file) != checksum:
         raise ValueError(f"it is not what was written; if you have changed it yourself, delete {CHECKSUMS}")
+
+
+def _checksums(checkpoint: Path, files: list[Path]) -> dict[str, str]:
+    return {path.relative_to(checkpoint).as_posix(): _checksum(path) for path in sorted({*files})}
 
 
 def _checksum(file: Path) -> str:

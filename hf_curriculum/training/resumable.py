@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from datasets import IterableDataset
 from transformers import Trainer
 
 from hf_curriculum.training.checkpoint import check_best, check_whole, forget_whole, newest_whole, restore_best
-from hf_curriculum.training.checksums import write_checksums
+from hf_curriculum.training.checksums import checksums_of, write_checksums
 from hf_curriculum.training.config import CurriculumConfig
 from hf_curriculum.training.drawn import DrawnRows
 from hf_curriculum.training.groups import GroupSampler
@@ -208,13 +209,17 @@ class Resumable(_Base):
         if self._learning is not None:
             self._learning.save(folder)
         super()._save_checkpoint(model, trial)
-        if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
-            write_checksums(folder)
+        self._write_checksums(folder)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        if self.args.should_save:  # on the Hub they would be those of the checkpoint before
-            write_checksums(Path(checkpoint_folder))
+        self._write_checksums(Path(checkpoint_folder))  # on the Hub they would be those of the checkpoint before
         super()._push_from_checkpoint(checkpoint_folder)
+
+    def _write_checksums(self, folder: Path) -> None:
+        own = list(checksums_of(folder, self.args.process_index).items())
+        every = gather_object(own) if self.accelerator.num_processes > 1 else own  # waits until all have written
+        if self.args.should_save and folder.is_dir():  # save_total_limit may have taken it for an old one
+            write_checksums(folder, dict(every))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, names_for_adapters(self.model) if state_dict is None else state_dict)

@@ -9,6 +9,7 @@ from launching import environment, launch
 from tiny import flat, scored
 
 from hf_curriculum import CurriculumSampler
+from hf_curriculum.training.checkpoint import newest_whole
 
 pytestmark = pytest.mark.slow
 WORKER = str(Path(__file__).parents[1] / "helpers" / "worker_sharded.py")
@@ -28,3 +29,15 @@ def test_a_sharded_model_sees_the_rows_of_the_curriculum_and_resumes(tmp_path):
     planned = [sampler.indices(step).tolist() for step in range(6)]
     assert rows_by_step(str(tmp_path)) == planned
     assert rows_by_step(str(tmp_path), str(tmp_path / "checkpoint-3")) == planned[3:]
+    whole, damaged = tmp_path / "checkpoint-3", tmp_path / "checkpoint-6"
+    files = {path.relative_to(damaged).as_posix() for path in damaged.rglob("*") if path.is_file()}
+    shards = {name for name in files if name.endswith(".distcp")}
+    assert len(shards) >= 4  # of weights and of the optimizer, by each process
+    noted = json.loads((damaged / "checksums.json").read_text()).keys()
+    assert {*shards, "rng_state_0.pth", "rng_state_1.pth", "trainer_state.json"} <= noted
+    for name in shards:
+        content = (damaged / name).read_bytes()
+        (damaged / name).write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+        assert newest_whole(str(tmp_path)) == str(whole), name
+        (damaged / name).write_bytes(content)
+    assert newest_whole(str(tmp_path)) == str(damaged)
