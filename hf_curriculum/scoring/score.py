@@ -31,7 +31,7 @@ from hf_curriculum.data import (
     splits_of,
 )
 from hf_curriculum.embedding import AnyDataset, add_embeddings
-from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_draws, first_of_equals
+from hf_curriculum.scoring.duplicates import DUPLICATES, FIRST_FRACTION, first_of_equals, share_of_first_draws
 from hf_curriculum.scoring.inputs import require_classes, require_seen
 from hf_curriculum.scoring.margin import looks_wrong
 from hf_curriculum.scoring.points import Points
@@ -128,8 +128,7 @@ def add_difficulty(
     elif embedding_options:
         raise TypeError(f"Without model_id nothing is embedded: drop {sorted(embedding_options)} or pass model_id.")
     rows = {name: _Rows.of(split, embedding_column, labels[name]) for name, split in splits.items()}
-    first = {name: first_of_equals(of.points) for name, of in rows.items()}
-    is_copy = {name: found != np.arange(found.size) for name, found in first.items()}
+    is_copy = {name: _is_copy(of.points) for name, of in rows.items()}
     if duplicates == "first":
         rows = {name: of.select(~is_copy[name]) for name, of in rows.items()}
     reference = fit_split(splits)
@@ -196,13 +195,19 @@ class _Rows:
         return replace(self, points=self.points.select(np.flatnonzero(chosen)), labels=labels, present=present)
 
 
+def _is_copy(points: Points) -> np.ndarray:
+    """Which rows equal an earlier one."""
+    first = first_of_equals(points)
+    return first != np.arange(first.size, dtype=first.dtype)
+
+
 def _count_copies(is_copy: dict[str, np.ndarray], difficulty: np.ndarray | None, reference: str) -> int:
     """Say how many rows equal an earlier one, and whether they are many of the first that are trained on."""
     copies, rows = sum(int(mask.sum()) for mask in is_copy.values()), sum(mask.size for mask in is_copy.values())
     if copies:
         logger.info("%d of %d rows have the embedding of an earlier row.", copies, rows)
     if copies and difficulty is not None:
-        share = first_draws(difficulty)[is_copy[reference]].sum()
+        share = share_of_first_draws(difficulty, is_copy[reference])
         if share > _MANY:
             logger.warning(
                 "%d of %d rows have the embedding of an earlier row, and would be %.0f %% of the first draws of a "

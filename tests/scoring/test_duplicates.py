@@ -1,14 +1,15 @@
 """Rows that are there more than once."""
 
 import logging
+import tracemalloc
 
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
 from hf_curriculum import CurriculumConfig, DifficultyScorer, add_difficulty, curriculum_weights, provenance
-from hf_curriculum.scoring import prototypes
-from hf_curriculum.scoring.duplicates import first_draws, first_of_equals
+from hf_curriculum.scoring import difficulty, duplicates, prototypes
+from hf_curriculum.scoring.duplicates import first_of_equals, share_of_first_draws
 from hf_curriculum.scoring.points import Points
 
 
@@ -64,8 +65,41 @@ def test_first_draws_are_those_of_the_curriculum():
     difficulty[:100] = 0
     config = CurriculumConfig(initial_fraction=0.3)
     expected = curriculum_weights(difficulty, 0, config, total_steps=10)
-    np.testing.assert_allclose(first_draws(difficulty), expected, rtol=1e-2)
-    np.testing.assert_allclose(first_draws(np.full(9, 0.3, np.float32)), 1 / 9)
+    for rows in ([0], [1500], range(100), range(50, 1050)):
+        chosen = np.isin(np.arange(2000), rows)
+        assert share_of_first_draws(difficulty, chosen) == pytest.approx(expected[chosen].sum(), rel=1e-2)
+    assert share_of_first_draws(difficulty, chosen | True) == 1
+    alike = share_of_first_draws(np.full(9, 0.3, np.float32), np.arange(9) < 2)
+    assert alike == pytest.approx(2 / 9)
+
+
+def test_equal_rows_are_found_wherever_the_search_cuts(monkeypatch):
+    """Small parts: many equal rows lie beside a cut, on either side of it."""
+    monkeypatch.setattr(duplicates, "_BUCKET", 4)
+    monkeypatch.setattr(duplicates, "_BUCKETS", 3)
+    matrix, rng = rows(3000, dim=8), np.random.default_rng(3)
+    origin = np.sort(rng.integers(1000, size=2000))  # of the others
+    matrix[1000:] = matrix[origin] * (1 + 1e-7 * rng.normal(size=(2000, 8))).astype(np.float32)
+    expected = np.concatenate([np.arange(1000), origin])
+    np.testing.assert_array_equal(first_of_equals(Points.of([matrix])), expected)
+    order = rng.permutation(3000)
+    found = first_of_equals(Points.of([matrix[order]]))
+    ends = {row: np.flatnonzero(expected[order] == row)[0] for row in range(1000)}
+    np.testing.assert_array_equal(found, [ends[row] for row in expected[order]])
+
+
+def test_the_search_holds_few_bytes_a_row(monkeypatch):
+    monkeypatch.setattr(duplicates, "_BUCKETS", 4)
+    monkeypatch.setattr(difficulty, "_AT_ONCE", 1 << 14)
+    monkeypatch.setattr(duplicates, "_SAMPLED", 1 << 14)
+    matrix = rows(400_000, dim=4)
+    matrix[-100:] = matrix[:100]
+    points = Points.of([matrix])
+    tracemalloc.start()
+    first_of_equals(points)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 24 * 400_000 + 4_000_000
 
 
 def test_copies_are_counted_and_many_first_draws_of_them_are_told(caplog):
