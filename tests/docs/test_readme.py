@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from needs import needs
 from transformers import TrainingArguments, ViTMAEConfig, ViTMAEForPreTraining
 
 from hf_curriculum import CurriculumTrainer
@@ -52,6 +53,8 @@ def test_first_screen_then_config(mine, tiny_dinov2, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = dict(mine)
     for block in BLOCKS:
+        if "import trl" in block or "from trl" in block:
+            needs("trl")
         run(block, mine, tiny_dinov2, names)
     assert names["scored"].column_names[-4:] == ["embedding", "cluster", "distance", "difficulty"]
     assert (tmp_path / "report.html").stat().st_size > 1_000_000
