@@ -453,6 +453,7 @@ cp -r "$0" "$KEEP"
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, many):
     """On a disk of 1 MB, which 40,011 vectors of nine numbers fill; by a Ray of its own, which each call ends."""
+    needs("ray")
     folder, rows = many
     disk, keep = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
