@@ -1,5 +1,7 @@
 """The loss of each row of a batch, from what the forward pass has given."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,13 +23,34 @@ _PLAIN_DECODERS = """
 """Classes for causal models whose labels are those of the tokens themselves (transformers 5.23)."""
 
 
+@contextmanager
+def watched(model: torch.nn.Module) -> Iterator[list[Any]]:
+    """What a model's forward passes give inside the block, whoever calls it.
+
+    A trainer asked for its outputs may make them anew, as TRL's ``SFTTrainer`` does, or not have them.
+
+    Args:
+        model: As it is called, so with its wrappers.
+
+    Yields:
+        The outputs, of the first pass first.
+    """
+    outputs: list[Any] = []
+    hook = model.register_forward_hook(lambda module, given, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
 @torch.no_grad()
 def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None) -> torch.Tensor:
     """The loss of each row of a batch, from what the forward pass has given.
 
     Args:
         model: Whose class tells whether its labels are shifted by a token.
-        outputs: With ``logits``, shape ``(B, classes)`` or ``(B, tokens, classes)``.
+        outputs: With ``logits``, shape ``(B, classes)`` or ``(B, tokens, classes)``; or with the ``log_probs`` of
+            labels, shape ``(B, tokens)``, and their ``label_mask``, as TRL's fused heads give them.
         labels: Class of each row or token, below 0 where there is none; numbers, if there is one logit.
 
     Returns:
@@ -37,7 +60,10 @@ def row_losses(model: torch.nn.Module, outputs: Any, labels: torch.Tensor | None
         TypeError: If there are no such logits and labels, or the model's class is none of which it is known whether
             the labels of tokens are shifted.
     """
-    logits = outputs.get("logits") if hasattr(outputs, "get") else None
+    found = outputs if hasattr(outputs, "get") else {}
+    if (log_probs := found.get("log_probs")) is not None:
+        return -log_probs.float().sum(dim=1) / found["label_mask"].sum(dim=1)
+    logits = found.get("logits")
     numbers = logits is not None and logits.shape[-1] == 1
     if (
         logits is None

@@ -23,6 +23,7 @@ from hf_curriculum.training.lengths import read_lengths
 from hf_curriculum.training.packing import pack_by_difficulty
 from hf_curriculum.training.resumable import Resumable
 from hf_curriculum.training.resume import Beginning
+from hf_curriculum.training.row_losses import watched
 from hf_curriculum.training.stream import require_difficulty
 from hf_curriculum.training.stream_training import StreamTraining
 from hf_curriculum.training.trackers import short_lines
@@ -277,10 +278,11 @@ class CurriculumMixin(Resumable):
         if self._learning is None or self._learning.source != "loss" or not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
         labels = inputs.get("labels")  # the next class may take them out
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        with watched(model) as outputs:
+            loss = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
         whole = self.accelerator.unwrap_model(model, keep_torch_compile=False)
-        self._learning.note_losses(whole, outputs, labels)
-        return (loss, outputs) if return_outputs else loss
+        self._learning.note_losses(whole, outputs[0] if outputs else None, labels)
+        return loss
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
         # Of TRL's trainers with rewards: those of all processes.

@@ -45,6 +45,7 @@ from hf_curriculum import (
     CurriculumMixin,
     CurriculumSampler,
     CurriculumSeq2SeqTrainer,
+    LearnedDifficulty,
     add_difficulty,
 )
 
@@ -243,7 +244,7 @@ def needs_option(trl, name):
         pytest.skip(f"SFTConfig of TRL {trl.__version__} has no {name}")
 
 
-def sft(trl, path, model, tokenizer, dataset, eval_dataset=None, curriculum=None, **changed):
+def sft(trl, path, model, tokenizer, dataset, eval_dataset=None, curriculum=None, learned_difficulty=None, **changed):
     class MySFTTrainer(CurriculumMixin, trl.SFTTrainer):
         pass
 
@@ -254,6 +255,7 @@ def sft(trl, path, model, tokenizer, dataset, eval_dataset=None, curriculum=None
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
         curriculum=curriculum,
+        learned_difficulty=learned_difficulty,
     )
 
 
@@ -311,6 +313,26 @@ def test_sft_trainer_groups_by_length(trl, tmp_path, causal_lm, tokenizer):
     assert flat(rows) == expected(reference(dataset, lengths=lengths))
     spread = np.mean([np.ptp([lengths[row] for row in batch]) for batch in rows])
     assert spread < 4 < np.ptp(lengths)
+
+
+def test_sft_losses_of_rows_are_those_of_the_passes_that_train(trl, tmp_path, causal_lm, tokenizer):
+    """A rate of 0: what was noted of a row is what the model gives now, of the words after the prompt."""
+    prompts, ends = numbered(""), [" a b"[: 2 + 2 * (row % 2)] for row in range(ROWS)]
+    dataset, seen = scored(prompt=prompts, completion=ends), watch(causal_lm)
+    learned = LearnedDifficulty("loss", every=10)
+    trainer = sft(trl, tmp_path, causal_lm, tokenizer, dataset, learned_difficulty=learned, learning_rate=0)
+    trainer.train()
+    assert len(seen) == STEPS  # no pass beside those
+    rows = sorted({*flat(first_words(seen))})
+    assert len(rows) > 50
+    noted = trainer._learning._running.means[rows]
+    expected = []
+    for row in rows:
+        tokens = torch.tensor([trainer.train_dataset[row]["input_ids"]])
+        labels = tokens.clone()
+        labels[:, :1] = -100
+        expected.append(float(causal_lm(input_ids=tokens, labels=labels).loss.detach()))
+    np.testing.assert_allclose(noted, expected, rtol=1e-4)
 
 
 def test_sft_run_resumes_inside_the_second_epoch(trl, tmp_path, tokenizer):
