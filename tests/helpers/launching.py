@@ -1,7 +1,10 @@
 """How tests start processes, as users do: by ``accelerate launch``."""
 
+import gc
 import os
 import sys
+
+import torch
 
 
 def launch(processes):
@@ -27,3 +30,14 @@ def environment():
     """Environment of a child process."""
     cpu = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     return os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | cpu
+
+
+def end_group():
+    """End the process group of a worker whose work is done.
+
+    Models hold the group: its threads would outlive the interpreter, and abort the process now and then (PyTorch pull
+    request 179291).
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.destroy_process_group()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import trl
+from launching import end_group
 from tiny import VOCABULARY, llama_config, options, scored, word_tokenizer
 from transformers import LlamaForCausalLM, TrainerCallback
 
@@ -121,3 +122,4 @@ def train(out, *, stop=None, resume=None, **settings):
 if __name__ == "__main__":
     for run in json.loads(sys.argv[1]):
         train(**run)
+    end_group()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from launching import end_group
 from torch.nn.functional import cross_entropy
 from transformers import TrainerCallback, TrainingArguments
 
@@ -110,3 +111,4 @@ def train(out, *, resume=None, **settings):
 if __name__ == "__main__":
     for run in json.loads(sys.argv[1]):
         train(**run)
+    end_group()

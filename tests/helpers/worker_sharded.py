@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import DistributedType
+from launching import end_group
 from tiny import ROWS, first_words, llama_config, options, scored, watch, word_tokenizer
 from transformers import DataCollatorForSeq2Seq, LlamaForCausalLM, TrainingArguments, set_seed
 
@@ -39,3 +40,4 @@ def main(out, *checkpoint):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_group()

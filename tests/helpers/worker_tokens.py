@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from launching import end_group
 from tiny import BATCH, ROWS, first_words, flat, llama_config, options, scored, watch, word_tokenizer
 from transformers import DataCollatorForSeq2Seq, LlamaForCausalLM, TrainingArguments
 
@@ -44,3 +45,4 @@ def train(out, *, batch=BATCH, learned=False, **changed):
 if __name__ == "__main__":
     for run in json.loads(sys.argv[1]):
         train(**run)
+    end_group()

@@ -19,7 +19,7 @@ import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset, IterableDataset, load_dataset
-from launching import launch
+from launching import end_group, launch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
@@ -241,6 +241,4 @@ if __name__ == "__main__":
         )
     for run in json.loads(sys.argv[1]):
         (load_on_a_mesh if "epochs" in run else train)(**run)
-    if torch.distributed.is_initialized():
-        gc.collect()  # Models hold the group: its threads would outlive the interpreter, which aborts the process.
-        torch.distributed.destroy_process_group()
+    end_group()
