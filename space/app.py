@@ -140,6 +140,8 @@ with gr.Blocks(title="How hard is each row?", delete_cache=(3_600, 3_600)) as de
     score_button = gr.Button(f"Score its first {ROWS:,} rows, and show their report")
     page = gr.HTML()
     files = gr.Files(label="To keep", interactive=False, visible=False)
+    for button in (look_button, score_button):  # what is shown is never that of the dataset before
+        button.click(None, js="() => ['', null]", outputs=[page, files])
     look_button.click(look, [name, config, split], [page, files])
     score_button.click(score, [name, config, split, column, model], [page, files])
     page.change(None, js="() => document.querySelector('iframe[srcdoc]')?.scrollIntoView({behavior: 'smooth'})")

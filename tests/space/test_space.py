@@ -307,4 +307,5 @@ def test_a_person_types_an_id_and_moves_in_the_report(url):
         tab.get_by_label("Dataset", exact=True).fill("me/markup")
         tab.get_by_role("button", name="Show the report").click()
         tab.get_by_text(MARKUP).wait_for()  # as text
+        assert tab.locator("iframe[srcdoc], td.download a").count() == 0  # those of the dataset before
         assert tab.title() == "How hard is each row?"
