@@ -1,7 +1,6 @@
 """Rows that are there more than once: the same text, picture or sound has the same embedding."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +19,8 @@ _BUCKET = 1024  # rows
 _BUCKETS = 64  # that are sorted together
 _SAMPLED = 1 << 18  # rows that say where buckets end
 _BINS = 4096
+_ROWS = 2048  # that are read together
+_HEADS = 32  # that others are compared with at once
 _HALVINGS = 60
 
 
@@ -40,22 +41,33 @@ def first_of_equals(points: Points) -> NDArray[np.integer]:
     places, near = _placed(points)
     first = np.arange(len(points), dtype=np.int32 if len(points) <= np.iinfo(np.int32).max else np.int64)
     cuts = _cuts(places[:, 0], near)
-    for edges in (cuts, (cuts[1:] + cuts[:-1]) / 2):  # what the first keep apart, the second do not
-        _find(points, places, edges, near, first)
-    for some in pieces(len(first)):  # rows that an edge has kept from the first
+    for rows in _ranges(places[:, 0], cuts[_BUCKETS - 1 :: _BUCKETS]):
+        _find(points, places, rows, np.searchsorted(cuts, places[rows, 0]), near, first)
+    beside, cut = _beside(places[:, 0], cuts, near)
+    _find(points, places, beside, cut, near, first)
+    for some in pieces(len(first)):  # rows that a cut has kept from the first
         first[some] = first[first[some]]
     return first
 
 
 def _find(
-    points: Points, places: NDArray[np.float32], edges: NDArray[np.float64], near: float, first: NDArray[np.integer]
+    points: Points,
+    places: NDArray[np.float32],
+    rows: NDArray[np.integer],
+    part: NDArray[np.integer],
+    near: float,
+    first: NDArray[np.integer],
 ) -> None:
-    """Write down the first of equal rows that no edge keeps apart."""
-    for rows in _ranges(places[:, 0], edges[_BUCKETS - 1 :: _BUCKETS]):
-        for group in _neighbours(places, rows, edges, near):
-            group = group[first[group] == group]
-            if group.size > 1:
-                _compare(points, group, places[group, 0], near, first)
+    """Write down the first of equal rows, of these, that are in the same part."""
+    alone = first[rows] == rows
+    rows, part = _neighbours(places, rows[alone], part[alone], near)
+    head = rows[np.flatnonzero(np.diff(part, prepend=-1))][part]
+    equal = _equal_pairs(points, rows, head, (np.abs(places[rows] - places[head]) <= near).all(axis=1))
+    np.minimum.at(first, head[equal], rows[equal])
+    first[rows[equal]] = first[head[equal]]
+    rows, part = _several(rows[~equal], part[~equal])
+    for group in np.split(rows, np.flatnonzero(np.diff(part)) + 1) if rows.size else []:
+        _compare(points, group, places[group], near, first)
 
 
 def _placed(points: Points) -> tuple[NDArray[np.float32], float]:
@@ -94,43 +106,102 @@ def _ranges(places: NDArray[np.float32], edges: NDArray[np.float64]) -> list[NDA
     return rows_by_group(between, len(edges) + 1)
 
 
+def _beside(
+    places: NDArray[np.float32], cuts: NDArray[np.float64], near: float
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Rows that may equal one across a cut, and that cut; it is one alone, since cuts are farther apart."""
+    found = []
+    for some in pieces(len(places)):
+        place = places[some].astype(np.float64)
+        cut = np.searchsorted((cuts[1:] + cuts[:-1]) / 2, place)
+        rows = np.flatnonzero(np.abs(place - cuts[cut]) <= near)
+        found.append((rows + some.start, cut[rows]))
+    rows, cut = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, cut
+
+
+def _equal_pairs(
+    points: Points, rows: NDArray[np.integer], others: NDArray[np.integer], close: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which rows equal that beside them, of those that are close."""
+    equal: NDArray[np.bool_] = rows == others
+    pairs = np.flatnonzero(close & ~equal)
+    for start in range(0, pairs.size, _ROWS):
+        some = pairs[start : start + _ROWS]
+        own, other = _read(points, rows[some]), _read(points, others[some])
+        size = torch.linalg.vector_norm(own, dim=1)
+        equal[some] = (torch.linalg.vector_norm(own - other, dim=1) <= ROUNDING * size).numpy()
+    return equal
+
+
 def _neighbours(
-    places: NDArray[np.float32], rows: NDArray[np.integer], edges: NDArray[np.float64], near: float
-) -> Iterator[NDArray[np.integer]]:
-    """Groups of two and more of these rows that neither an edge nor a line keeps apart, in the order of the first."""
-    group = np.searchsorted(edges, places[rows, 0])
+    places: NDArray[np.float32], rows: NDArray[np.integer], part: NDArray[np.integer], near: float
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Rows of a part that no line keeps apart, two and more, in the order of their first places; and their numbers."""
     for line in (1, 2, 0):
-        order = np.lexsort((places[rows, line], group))
-        rows, group = rows[order], group[order]
+        order = np.lexsort((places[rows, line], part))
+        rows, part = rows[order], part[order]
         apart = np.diff(places[rows, line]) > near
-        group = np.concatenate([[0], np.cumsum(apart | (np.diff(group) > 0))])[: rows.size]
-        several = np.bincount(group)[group] > 1
-        rows, group = rows[several], group[several]
-    yield from np.split(rows, np.flatnonzero(np.diff(group)) + 1) if rows.size else []
+        rows, part = _several(rows, np.concatenate([[0], np.cumsum(apart | (np.diff(part) > 0))])[: rows.size])
+    return rows, part
+
+
+def _several(rows: NDArray[np.integer], part: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Rows that are not the only one of their part; parts are counted anew."""
+    several = np.bincount(part)[part] > 1
+    part = part[several]
+    return rows[several], np.cumsum(np.diff(part, prepend=part[:1]) > 0)
 
 
 def _compare(
     points: Points, group: NDArray[np.integer], places: NDArray[np.float32], near: float, first: NDArray[np.integer]
 ) -> None:
-    """Write down the first row that each of a group, in the order of their places, equals."""
-    left = np.ones(group.size, bool)
-    for start in range(group.size):
-        if not left[start]:
-            continue
-        stop = np.searchsorted(places, places[start] + near, side="right")
-        beside = start + np.flatnonzero(left[start:stop])
-        beside = beside[np.argsort(group[beside])]
-        origin = points.select(group[start : start + 1]).all().double()
-        chunks = points.select(group[beside]).chunks()
-        equal = beside[np.concatenate([_equal(rows.double(), origin) for rows in chunks])]
-        first[group[equal]] = group[equal].min()
-        left[equal] = False
+    """Write down the first row that each of a group, in the order of their first places, equals."""
+    while group.size > 1:
+        heads = slice(min(_HEADS, group.size))
+        reach = np.searchsorted(places[:, 0], places[heads][-1, 0] + near, side="right")
+        equal = np.concatenate(
+            [
+                _equal(points, group[some], group[heads], _close(places[some], places[heads], near))
+                for some in (slice(start, min(start + _ROWS, reach)) for start in range(0, reach, _ROWS))
+            ]
+        )
+        left = np.ones(group.size, bool)
+        for head, same in enumerate(equal.T):
+            if left[head]:
+                found = np.flatnonzero(same & left[:reach])
+                first[group[found]] = group[found].min()
+                left[found] = False
+        group, places = group[left], places[left]
 
 
-def _equal(rows: torch.Tensor, origin: torch.Tensor) -> NDArray[np.bool_]:
-    size = torch.linalg.vector_norm(rows, dim=1)
-    equal: NDArray[np.bool_] = (torch.linalg.vector_norm(rows - origin, dim=1) <= ROUNDING * size).numpy()
+def _close(places: NDArray[np.float32], others: NDArray[np.float32], near: float) -> NDArray[np.bool_]:
+    """Which places are close to which others on all lines, shape ``(n, m)``."""
+    close: NDArray[np.bool_] = np.logical_and.reduce(
+        [np.abs(own[:, None] - other) <= near for own, other in zip(places.T, others.T, strict=True)]
+    )
+    return close
+
+
+def _equal(
+    points: Points, rows: NDArray[np.integer], others: NDArray[np.integer], close: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which rows equal which of the others that are close, shape ``(n, m)``; each row equals itself."""
+    equal: NDArray[np.bool_] = rows[:, None] == others
+    close &= ~equal
+    own, other = np.flatnonzero(close.any(axis=1)), np.flatnonzero(close.any(axis=0))
+    if own.size:
+        vectors, of_others = _read(points, rows[own]), _read(points, others[other])
+        size = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        apart = torch.cdist(vectors - of_others[0], of_others - of_others[0])  # float64 tells them apart in products
+        equal[np.ix_(own, other)] |= (apart <= ROUNDING * size).numpy()
     return equal
+
+
+def _read(points: Points, rows: NDArray[np.integer]) -> torch.Tensor:
+    """Rows in any order, float64."""
+    ascending, places = np.unique(rows, return_inverse=True)
+    return points.select(ascending).all().double()[places]
 
 
 def share_of_first_draws(

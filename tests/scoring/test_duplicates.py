@@ -88,6 +88,32 @@ def test_equal_rows_are_found_wherever_the_search_cuts(monkeypatch):
     np.testing.assert_array_equal(found, [ends[row] for row in expected[order]])
 
 
+def test_rows_that_no_line_tells_apart_are_compared_in_parts(monkeypatch):
+    monkeypatch.setattr(duplicates, "_HEADS", 3)
+    monkeypatch.setattr(duplicates, "_ROWS", 50)
+    rng = np.random.default_rng(0)
+    matrix = (1 + 3e-5 * rng.normal(size=(400, 64))).astype(np.float32)
+    copied = rng.integers(200, size=150)
+    noise = (1 + 1e-7 * rng.normal(size=(150, 64))).astype(np.float32)
+    matrix[rng.choice(np.arange(200, 400), 150, replace=False)] = matrix[copied] * noise
+    first = first_of_equals(Points.of([matrix]))
+    np.testing.assert_array_equal(first, by_comparing_all(matrix))
+    assert np.unique(first).size == 250
+
+
+@pytest.mark.parametrize("shape", ["far from 0", "two large dimensions"])
+def test_few_rows_are_read_again_to_tell_them_apart(shape, monkeypatch):
+    """As embeddings of language models are; to read all of them for each row would be quadratic."""
+    matrix = rows(20_000, dim=64)
+    matrix[:, [5, 17] if shape == "two large dimensions" else slice(None)] += 10_000 if "two" in shape else 100
+    matrix[-10:] = matrix[:10]
+    read, original = [], duplicates._read
+    monkeypatch.setattr(duplicates, "_read", lambda points, some: read.append(len(some)) or original(points, some))
+    first = first_of_equals(Points.of([matrix]))
+    np.testing.assert_array_equal(first, [*range(19_990), *range(10)])
+    assert 20 <= sum(read) < 5 * len(matrix)
+
+
 def test_the_search_holds_few_bytes_a_row(monkeypatch):
     monkeypatch.setattr(duplicates, "_BUCKETS", 4)
     monkeypatch.setattr(difficulty, "_AT_ONCE", 1 << 14)
