@@ -2,13 +2,16 @@
 
 import math
 
+import numpy as np
 import torch
 
+from hf_curriculum.scoring.duplicates import first_of_equals
 from hf_curriculum.scoring.kmeans import assign, davies_bouldin, lloyd, plus_plus
 from hf_curriculum.scoring.points import Points
 
 MINIMUM = "minimum of the Davies-Bouldin index"
 NO_MINIMUM = "the index has no minimum; K = sqrt(N)"
+DISTINCT = "number of distinct rows, fewer than sqrt(N)"
 
 _SAMPLE = 20_000
 _SAMPLE_ROWS = 32  # for each cluster
@@ -83,22 +86,26 @@ def find_k(points: Points, seed: int) -> tuple[int, dict[int, float], str]:
 
     The index is taken at 2, 4, 8, ... up to ``8 sqrt(N)`` and ``N / 4``. Where clusters are real it has a deep
     minimum: within two doublings it rises to 1.5 times its value there and more, while that of other data rises less,
-    or falls for ever. Around a minimum, the grid is made finer three times.
+    or falls for ever. Around a minimum, the grid is made finer three times. Rows that are there again do not count:
+    sixty copies of a text are a cluster far tighter than those that one looks for.
 
     Args:
         points: ``N`` of them, at least 1; of more than 6,000 and 8 for each cluster, a sample is looked at.
         seed: Seed of the sample and of the start.
 
     Returns:
-        The number; the index of each number that was tried; and why this one, :data:`MINIMUM` or :data:`NO_MINIMUM`.
+        The number; the index of each number that was tried; and why this one, :data:`MINIMUM`, :data:`NO_MINIMUM`, or
+        :data:`DISTINCT` where fewer than ``sqrt(N)`` rows differ, each of which is a cluster.
     """
     n = len(points)
-    most = min(_TOP * math.sqrt(n), n / 4)
-    grid = [2**exponent for exponent in range(1, int(math.log2(most)) + 1)] if most >= 2 else []
+    usual, grid = max(1, round(math.sqrt(n))), _grid(min(_TOP * math.sqrt(n), n / 4))
+    sample = _distinct(points.sample(max(_SEARCHED, _SEARCHED_ROWS * max(grid, default=0)), seed)).held()
+    if len(sample) < usual:
+        return len(sample), {}, DISTINCT
+    grid = [k for k in grid if k <= len(sample) / 4]
     curve: dict[int, float] = {}
     if grid:
         top = grid[-1]
-        sample = points.sample(max(_SEARCHED, _SEARCHED_ROWS * top), seed).held()
         start = plus_plus(sample.sample(max(_STARTED, _STARTED_ROWS * top), seed), top, seed)
 
         def index(k: int) -> float:
@@ -115,7 +122,18 @@ def find_k(points: Points, seed: int) -> tuple[int, dict[int, float], str]:
             step = math.sqrt(step)
         if _prominence(curve, k) >= _PROMINENT:
             return k, dict(sorted(curve.items())), MINIMUM
-    return max(1, round(math.sqrt(n))), dict(sorted(curve.items())), NO_MINIMUM
+    return usual, dict(sorted(curve.items())), NO_MINIMUM
+
+
+def _grid(most: float) -> list[int]:
+    """2, 4, 8, ... up to ``most``."""
+    return [2**exponent for exponent in range(1, int(math.log2(most)) + 1)] if most >= 2 else []
+
+
+def _distinct(points: Points) -> Points:
+    """Each row once."""
+    first = first_of_equals(points)
+    return points.select(np.flatnonzero(first == np.arange(first.size)))
 
 
 def _index(points: Points, start: torch.Tensor, iterations: int) -> float:

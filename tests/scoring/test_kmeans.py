@@ -392,7 +392,28 @@ def test_any_number_of_rows_gets_a_possible_number(n, distinct, seed):
 
 def test_rows_that_coincide_are_as_many_clusters_as_are_distinct():
     matrix = np.random.default_rng(0).normal(size=(10, 6))[np.arange(400) % 10]
-    assert choice.find_k(in_place(matrix), 0)[::2] == (10, choice.MINIMUM)
+    assert choice.find_k(in_place(matrix), 0) == (10, {}, choice.DISTINCT)
+    matrix = np.random.default_rng(0).normal(size=(100, 6))[np.arange(2000) % 100]
+    k, curve, why = choice.find_k(in_place(matrix), 0)
+    assert (k, why, max(curve)) == (45, choice.NO_MINIMUM, 16)  # four distinct rows a cluster, and more
+
+
+@pytest.mark.parametrize("copies", [60, 600])
+def test_copies_are_no_clusters(copies):
+    """Of rows without clusters, some are one and the same: beside them all others would be the second cluster."""
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(2000, 16)) * np.geomspace(1, 0.2, 16)
+    same = rng.choice(2000, copies, replace=False)
+    matrix[same] = 4 * matrix[same[0]]
+    k, curve, why = choice.find_k(in_place(matrix), 0)
+    assert (k, why, max(curve)) == (45, choice.NO_MINIMUM, 256)
+
+
+def test_clusters_are_found_whatever_rows_are_there_again():
+    points, _ = blobs(12, dim=16, rows=100)
+    rows = np.random.default_rng(0).choice(len(points), 3000)
+    k, _, why = choice.find_k(in_place(points[rows]), 0)
+    assert why == choice.MINIMUM and 9 <= k <= 15
 
 
 def test_curve_is_the_index_of_each_candidate():
