@@ -185,7 +185,7 @@ def results(output):
     """Finished lines without what a clock or a machine adds."""
     whole, _, _ = (output / "runs.jsonl").read_text().rpartition("\n")
     lines = [json.loads(line) for line in whole.splitlines()]
-    kept = [{key: line[key] for key in line if key not in ("seconds", "machine")} for line in lines]
+    kept = [{key: line[key] for key in line if key not in ("seconds", "occasions", "machine")} for line in lines]
     return sorted(kept, key=str)  # runs end in any order
 
 
