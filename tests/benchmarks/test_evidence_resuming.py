@@ -125,10 +125,14 @@ def of_another_experiment(file, smoke, place, run):
     unfinished_run(place, replace(smoke, learning_rate=0.1), run).write(file.read())
 
 
-def of_other_versions(file, *_):
-    other = Unfinished(file.path.parents[1], file.path.stem, {}, "cpu")
-    other.of = file.of | {"versions": {"torch": "0.1"}}
-    other.write(file.read())
+def of_a_gpu(file, smoke, place, run):
+    unfinished_run(replace(place, device="cuda"), smoke, run).write(file.read())
+
+
+def of_other_versions(file, smoke, place, run):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unfinished, "machine", lambda: {"versions": {"torch": "0.1"}})
+        unfinished_run(place, smoke, run).write(file.read())
 
 
 def half(file, *_):
@@ -148,6 +152,7 @@ def of_something_else(file, *_):
     [
         (of_another_recipe, "is of other settings"),
         (of_another_experiment, "is of other settings"),
+        (of_a_gpu, "is of other settings"),
         (of_other_versions, "is of other settings"),
         (half, "cannot be read"),
         (foreign, "cannot be read"),
