@@ -17,7 +17,8 @@ from benchmarks.evidence.data import Parts, Rows, parts
 from benchmarks.evidence.evaluate import encode
 from benchmarks.evidence.samplers import make_sampler
 from benchmarks.evidence.tasks import TASKS
-from benchmarks.evidence.train import fit
+from benchmarks.evidence.train import Training
+from benchmarks.evidence.unfinished import Unfinished
 from hf_curriculum import DifficultyScorer, add_embeddings
 
 _TEACHER_SEED = 1_000_003  # not among the seeds that anyone compares
@@ -68,16 +69,20 @@ def scored(place: Place, experiment: Experiment, recipe: Recipe, rows: int) -> S
 
 def embeddings(place: Place, experiment: Experiment, features: str, rows: int) -> NDArray[np.float32]:
     """Embeddings of the first rows of the pool, shape ``(rows, dim)``: made once, then read."""
+    name = f"embedding-{digest({'of': features})}-{rows}-{experiment.fingerprint()}"
+    unfinished = Unfinished(place.output, name, {}, place.device)
 
     def make() -> NDArray[np.float32]:
         found = parts(experiment, place.source, place.device)
         if features in ("bootstrap", "supervised"):
             taught = found.pool.take(slice(rows))
-            model = teacher(experiment, features, taught)
+            model = teacher(experiment, features, taught, unfinished)
             return encode(TASKS[experiment.task], model, taught.inputs).cpu().numpy()
         return _embedded(place.minilm if features == "minilm" else features, found, rows)
 
-    return _once(place, f"embedding-{digest({'of': features})}-{rows}-{experiment.fingerprint()}.npy", make)
+    vectors = _once(place, f"{name}.npy", make)
+    unfinished.remove()
+    return vectors
 
 
 def _once(place: Place, name: str, make: Callable[[], NDArray]) -> NDArray:
@@ -113,13 +118,14 @@ def _embedded(model_id: str, found: Parts, rows: int) -> NDArray[np.float32]:
     return np.array(embedded.with_format("numpy")["embedding"][:], np.float32)
 
 
-def teacher(experiment: Experiment, by: str, rows: Rows) -> PreTrainedModel:
+def teacher(experiment: Experiment, by: str, rows: Rows, unfinished: Unfinished | None = None) -> PreTrainedModel:
     """The task's model after a short uniform training from weights that no run starts with.
 
     Args:
         experiment: What the runs share.
         by: ``"bootstrap"``, by the task's own loss, or ``"supervised"``, by a linear layer on its features.
         rows: What it is trained on.
+        unfinished: Where it is kept while it is trained, to go on from there; by default nowhere.
     """
     task, steps = TASKS[experiment.task], experiment.teacher_steps
     model = task.build(rows.inputs, rows.labels, _TEACHER_SEED).to(rows.inputs.device)
@@ -134,6 +140,10 @@ def teacher(experiment: Experiment, by: str, rows: Rows) -> PreTrainedModel:
     sampler = make_sampler(
         "uniform", np.zeros(len(rows.labels)), {}, batch_size=experiment.batch_size, steps=steps, seed=_TEACHER_SEED
     )
-    for _ in fit(trained, loss, sampler, rows, experiment, _TEACHER_SEED):
-        pass
+    training = Training(trained, loss, sampler, rows, experiment, _TEACHER_SEED)
+    if unfinished and (state := unfinished.read()):
+        training.resume(state)
+    for _ in training:
+        if unfinished and unfinished.is_due():
+            unfinished.write(training.state())
     return model

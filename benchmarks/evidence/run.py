@@ -3,8 +3,10 @@ r"""Does a curriculum help? Train every arm of an experiment alike, and compare 
     python -m benchmarks.evidence.run benchmarks/evidence/experiments/cpu.json --output results \
         [--data FOLDER] [--minilm FOLDER] [--processes 2] [--summary]
 
-Each finished run is a line of ``runs.jsonl`` in the output; called again, the command does what is missing. At its end
-it prints the tables and draws the plots of all lines there; with ``--summary`` it does this alone.
+Each finished run is a line of ``runs.jsonl`` in the output; called again, the command does what is missing. A run that
+was cut off, by a kill, too, goes on from its file in ``unfinished/``, which is written at each evaluation and every 15
+seconds; on a CPU its curve is the very one of a run that was not. At its end the command prints the tables and draws
+the plots of all lines there; with ``--summary`` it does this alone.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from benchmarks.evidence.config import Experiment, Run, digest
 from benchmarks.evidence.difficulties import Place, embeddings, scored
 from benchmarks.evidence.plots import draw
 from benchmarks.evidence.summary import print_summary
-from benchmarks.evidence.work import train
+from benchmarks.evidence.work import train, unfinished_run
 
 
 def main():
@@ -74,17 +76,25 @@ def end_with_parent() -> None:
 
 def run_missing(experiment: Experiment, place: Place, lines: Path, pool: ProcessPoolExecutor) -> None:
     """Train what has no line yet, and append a line for each run as it ends."""
-    done = {identity(record) for record in read_lines(lines, experiment)}
-    missing = [run for run in experiment.runs() if run not in done]
+    missing = missing_runs(experiment, lines)
+    for run in set(experiment.runs()) - set(missing):  # a kill may come between a line and the end of its file
+        unfinished_run(place, experiment, run).remove()
     score_missing(experiment, place, missing, pool)
     futures = {pool.submit(train, place, experiment, run): run for run in missing}
     try:
         for number, future in enumerate(as_completed(futures), start=1):
             with lines.open("a") as file:
                 file.write(json.dumps(future.result()) + "\n")
+            unfinished_run(place, experiment, futures[future]).remove()
             print(f"{number} of {len(missing)}: {futures[future]}", file=sys.stderr)
     finally:  # Ctrl-C and errors do not wait for the runs that have not begun
         pool.shutdown(cancel_futures=True)
+
+
+def missing_runs(experiment: Experiment, lines: Path) -> list[Run]:
+    """The runs without a line."""
+    done = {identity(record) for record in read_lines(lines, experiment)}
+    return [run for run in experiment.runs() if run not in done]
 
 
 def score_missing(experiment: Experiment, place: Place, missing: list[Run], pool: ProcessPoolExecutor) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy, pad
 from transformers import (
     BertConfig,
@@ -71,9 +72,9 @@ class _Images(Task):
 
     def augment(self, inputs: torch.Tensor, rng: np.random.Generator, *, shift: int, flip: bool) -> torch.Tensor:
         """Half of them mirrored, all moved by up to ``shift`` pixels."""
-        mirrored = torch.from_numpy(rng.random(len(inputs)) < 0.5 * flip)
-        offsets = torch.from_numpy(rng.integers(0, 2 * shift + 1, (2, len(inputs))))
-        return moved(inputs, mirrored.to(inputs.device), offsets.to(inputs.device), shift)
+        mirrored = sent(rng.random(len(inputs)) < 0.5 * flip, inputs.device)
+        offsets = sent(rng.integers(0, 2 * shift + 1, (2, len(inputs))), inputs.device)
+        return moved(inputs, mirrored, offsets, shift)
 
 
 class MaskedImages(_Images):
@@ -94,8 +95,8 @@ class MaskedImages(_Images):
     ) -> torch.Tensor:
         """Mean squared error of the patches that a random three quarters hide, each normalised."""
         patches = model.vit.embeddings.patch_embeddings.num_patches
-        noise = torch.from_numpy(rng.random((len(inputs), patches), np.float32))
-        return model(_normalised(inputs), noise=noise.to(inputs.device)).loss
+        noise = sent(rng.random((len(inputs), patches), np.float32), inputs.device)
+        return model(_normalised(inputs), noise=noise).loss
 
     def features(self, model: ViTMAEForPreTraining, inputs: torch.Tensor) -> torch.Tensor:
         """Mean over the patches, without the class token."""
@@ -162,7 +163,7 @@ class MaskedText(_Text):
     ) -> torch.Tensor:
         """Cross-entropy of the masked tokens."""
         tokens = inputs.long()
-        noise = torch.from_numpy(rng.random(tuple(tokens.shape), np.float32)).to(tokens.device)
+        noise = sent(rng.random(tuple(tokens.shape), np.float32), tokens.device)
         masked = (noise < _MASKED_TEXT) & (tokens >= SPECIAL)
         hidden = _encoded(model, tokens.masked_fill(masked, MASK))
         return cross_entropy(model.cls(hidden[masked]).float(), tokens[masked])  # logits of the masked alone
@@ -179,6 +180,12 @@ class ClassifiedText(_Text, Classifier):
     def logits(self, model: BertForSequenceClassification, inputs: torch.Tensor) -> torch.Tensor:
         """Shape ``(n, classes)``."""
         return model(inputs.long(), attention_mask=(inputs != PAD).long()).logits
+
+
+def sent(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """The array on a device. From memory that is not pinned, the copy would wait for all that a GPU was told to do."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def moved(pixels: torch.Tensor, mirrored: torch.Tensor, offsets: torch.Tensor, shift: int) -> torch.Tensor:

@@ -38,8 +38,11 @@ class Size:
         return smoke if self.smoke else full
 
 
+_GOES_ON = {"error", "unfinished"}
+
+
 class Lines:
-    """The file; a measurement that it has is not repeated, unless it failed."""
+    """The file; a measurement that it has is not repeated, unless it failed or is ``"unfinished"``."""
 
     def __init__(self, path: Path, size: Size) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ class Lines:
     def measure(self, part: str, name: str, run: Callable[[], Figures]) -> None:
         """Run it and write its line at once."""
         what = {"part": part, "name": name, **self.where}
-        if any(what.items() <= line.items() and "error" not in line for line in self._read()):
+        if any(what.items() <= line.items() and not _GOES_ON & line.keys() for line in self._read()):
             return
         start = time.perf_counter()
         try:

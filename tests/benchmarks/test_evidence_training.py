@@ -13,7 +13,7 @@ from benchmarks.evidence.evaluate import knn, loss, probe, quality, standardised
 from benchmarks.evidence.samplers import ARMS, make_sampler
 from benchmarks.evidence.tasks import TASKS, moved
 from benchmarks.evidence.tokens import MASK, PAD, SPECIAL, VOCABULARY, learn_pieces, numbers
-from benchmarks.evidence.train import evaluation_steps, fit, learning_rate_share
+from benchmarks.evidence.train import Training, evaluation_steps, learning_rate_share
 
 pytestmark = pytest.mark.costly
 
@@ -86,7 +86,7 @@ def first_steps(experiment, arm, monkeypatch, steps=2):
     seen, forward = [], model.forward
     monkeypatch.setattr(model, "forward", lambda images, noise: seen.append((images, noise)) or forward(images, noise))
     drawn = make_sampler(arm, DIFFICULTY, {}, batch_size=experiment.batch_size, steps=steps, seed=5)
-    for _ in fit(model, lambda *batch: task.loss(model, *batch), drawn, rows, experiment, seed=5):
+    for _ in Training(model, lambda *batch: task.loss(model, *batch), drawn, rows, experiment, seed=5):
         pass
     return weights, seen, [rows.inputs[torch.from_numpy(drawn.indices(step))] for step in range(steps)]
 
