@@ -58,7 +58,7 @@ def alternate(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
 
 def beside_forward(run: Run, rounds: int) -> float:
     """Processor seconds of this process when the forward pass costs nothing."""
-    original, Forward._vectors = Forward._vectors, no_vectors
+    original, Forward._run = Forward._run, no_vectors
     try:
         seconds = []
         for _ in range(1 + rounds):  # the first one imports
@@ -66,12 +66,12 @@ def beside_forward(run: Run, rounds: int) -> float:
             run()
             seconds.append(time.process_time() - start)
     finally:
-        Forward._vectors = original
+        Forward._run = original
     return float(np.median(seconds[1:]))
 
 
-def no_vectors(self: Forward, inputs: object) -> torch.Tensor:
-    return torch.ones(len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs), 384)
+def no_vectors(self: Forward, inputs: object) -> list[torch.Tensor]:
+    return [torch.ones(len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs), 384)]
 
 
 def ours(dataset: Dataset, model: str, **options) -> object:

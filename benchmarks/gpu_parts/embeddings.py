@@ -59,8 +59,9 @@ def measured(
 
         @torch.no_grad()
         def bare() -> None:
-            for batch in inputs:
-                forward._vectors(batch)
+            with forward.precision():
+                for batch in inputs:
+                    forward._run(batch)
 
         bare()
         alone = min(seconds(bare) for _ in range(size.of(ROUNDS, 1)))
@@ -82,18 +83,18 @@ def prepare(dataset: Dataset, forward: Forward, workers: int) -> None:
 
 def watched(inputs: list, run: Callable[[], None]) -> Forward:
     """Let it embed, and keep its batches and what embedded them; they are on the CPU, as they come from workers."""
-    original, seen = Forward._vectors, []
+    original, seen = Forward._run, []
 
-    def noting(self: Forward, batch: object) -> torch.Tensor:
+    def noting(self: Forward, batch: object) -> list[torch.Tensor]:
         inputs.append(batch)
         seen.append(self)
         return original(self, batch)
 
-    Forward._vectors = noting
+    Forward._run = noting
     try:
         run()
     finally:
-        Forward._vectors = original
+        Forward._run = original
     return seen[0]
 
 

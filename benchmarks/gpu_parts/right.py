@@ -2,6 +2,7 @@
 
 import multiprocessing
 import tempfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from benchmarks.gpu_parts.kmeans import inertia, mixture, one_clustering
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size
 from benchmarks.gpu_parts.models import digits, save_bert, texts, tiny_mae
 from hf_curriculum import CurriculumTrainer, add_embeddings
+from hf_curriculum.embedding.prefetch import Windows, load_windows
+from hf_curriculum.embedding.rows import PreparedRows
+from hf_curriculum.encoders import Options, load_encoder
 from hf_curriculum.scoring.kmeans import assign, kmeans
 from hf_curriculum.scoring.points import Points
 
@@ -25,6 +29,8 @@ def measurements(size: Size, deadline: float) -> Measurements:
     for modality, families in FAMILIES.items():
         for name in list(families)[: size.of(None, 1)]:
             yield f"vectors of {modality}, {name}", partial(family, modality, name, size)
+    yield "vectors of windows that follow each other", partial(many_windows, size)
+    yield "pinned memory", partial(pinned, size)
     yield "k-means", partial(clusters, size)
     yield "k-means of two processes on one GPU", partial(two_processes, size)
     yield "memory that does not suffice", partial(out_of_memory, size)
@@ -52,6 +58,46 @@ def family(modality: str, name: str, size: Size) -> Figures:
     # The autocast of a CPU computes norms in 16 bits, which that of a GPU does not.
     judged = TOLERANCES if size.device == "cuda" else ["float32"]
     return checked(found, {dtype: found[dtype] <= TOLERANCES[dtype] for dtype in judged})
+
+
+def many_windows(size: Size) -> Figures:
+    """The device has the next window before the vectors of one are read: they are those of each window alone."""
+    dataset, alone = texts(size.of(20_000, 200), words=10), size.of(2048, 64)
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_bert(Path(folder) / "model", *size.of((384, 6), (32, 1)))
+        options = {"dtype": "float32", "shard_size": alone, "batch_size": 64, "num_workers": size.of(4, 0)}
+        parts = [range(start, min(start + alone, len(dataset))) for start in range(0, len(dataset), alone)]
+        whole, *each = (
+            np.array(add_embeddings(some, path, cache_dir=f"{folder}/{turn}", **options)["embedding"][:])
+            for turn, some in enumerate([dataset, *map(dataset.select, parts)])
+        )
+    figures = {"off": off(whole, np.concatenate(each))}
+    return checked(figures, {"same": figures["off"] < 1e-5})
+
+
+def pinned(size: Size) -> Figures:
+    """What workers hand over is in page-locked memory for a GPU, and what it is without."""
+    dataset = texts(size.of(8192, 200), words=10)
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_bert(Path(folder) / "model", *size.of((384, 6), (32, 1)))
+        encoder, column = load_encoder(path, dataset, Options())
+        ranges = [(start, start + 64) for start in range(0, len(dataset) - 63, 64)]
+        windows = Windows(dataset, column, encoder, 64, ranges)
+        loaded = [inputs_of(load_windows(windows, 2, pin_memory)) for pin_memory in (size.device == "cuda", False)]
+    figures = {"tensors": len(loaded[0]), "pinned": sum(value.is_pinned() for value in loaded[0])}
+    return checked(
+        figures,
+        {
+            "pinned": figures["pinned"] == (figures["tensors"] if size.device == "cuda" else 0),
+            "same": all(torch.equal(one, other) for one, other in zip(*loaded, strict=True)),
+        },
+    )
+
+
+def inputs_of(loaded: Iterable[PreparedRows]) -> list[torch.Tensor]:
+    """All inputs of a model by name."""
+    batches = [batch for rows in loaded for batch in rows.prepared.batches]
+    return [torch.as_tensor(value) for batch in batches for value in batch.inputs.values()]
 
 
 def off(found: np.ndarray, expected: np.ndarray) -> float:

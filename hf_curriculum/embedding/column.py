@@ -17,7 +17,7 @@ from datasets.utils.tqdm import tqdm
 from hf_curriculum._version import __version__
 from hf_curriculum.data import EMBEDDING, require_count, undecoded
 from hf_curriculum.embedding.forward import Forward
-from hf_curriculum.embedding.prefetch import Windows, load_windows, worker_death_explained
+from hf_curriculum.embedding.prefetch import Windows, load_windows, one_behind, worker_death_explained
 from hf_curriculum.embedding.rows import NOT_FINITE, RowEmbedder, window_rows
 from hf_curriculum.embedding.shards import ShardFolder
 from hf_curriculum.embedding.sources import files_named, files_of
@@ -118,7 +118,8 @@ class ColumnJob:
         state = this_process()
         rank, processes = state.process_index, state.num_processes
         ranges = [window for start in todo[rank::processes] for window in self._ranges(start)]
-        windows = load_windows(self._windows(ranges), self._num_workers(), self.forward.device.type == "cuda")
+        on_gpu = self.forward.device.type == "cuda"
+        windows = load_windows(self._windows(ranges), self._num_workers(), on_gpu)
         bar = tqdm(
             total=sum(stop - start for start, stop in ranges),
             desc=f"Embedding {self.column}",
@@ -126,15 +127,19 @@ class ColumnJob:
             disable=not todo or rank > 0,
         )
         with closing(windows), bar:
-            ahead = zip(ranges, windows, strict=False)
+            started = (
+                self.embedder.start(window, range(start, stop))
+                for (start, stop), window in zip(ranges, windows, strict=False)
+            )
+            # A GPU works while this process writes; elsewhere nothing is gained, and a kill would lose more.
+            ahead = one_behind(started) if on_gpu else started
 
             def embed(positions: list[int]) -> pa.Array:
                 """Vectors of as many rows as ``positions`` has, the next ones."""
                 parts: list[pa.Array] = []
                 while sum(map(len, parts)) < len(positions):
-                    (start, stop), window = next(ahead)
-                    parts.append(self.embedder.embed(window, range(start, stop)))
-                    bar.update(stop - start)
+                    parts.append(next(ahead)())
+                    bar.update(len(parts[-1]))
                 return pa.concat_arrays(parts)
 
             for turn in range(0, len(todo), processes):

@@ -1,7 +1,8 @@
 """The forward pass: prepared batches through an encoder on the device of this process."""
 
 import logging
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,8 @@ class Forward:
             raise ValueError(f"dtype={dtype!r} is an option of models: {name} computes in float32, leave it out.")
         self.dtype = "float32" if encoder.ready else _precision(dtype, self.device)
         self._limit: int | None = None
-        if encoder.model is not None and not _is_placed(encoder.model):
+        self._placed = encoder.model is not None and _is_placed(encoder.model)
+        if encoder.model is not None and not self._placed:
             encoder.model.to(self.device)
 
     @cached_property
@@ -86,7 +88,6 @@ class Forward:
         """
         return digest([self.encoder.record, self.encoder.identity(), arithmetic(self.dtype, self.device)])
 
-    @torch.no_grad()  # not inference_mode: what a module keeps of it could not be trained on afterwards
     def __call__(self, prepared: Prepared, n: int) -> NDArray[np.float32]:
         """Vectors of prepared rows.
 
@@ -97,23 +98,35 @@ class Forward:
         Returns:
             float32, shape ``(n, dim)``; the weighted mean where a row has several inputs.
         """
-        with in_eval_mode(self.encoder.model):
-            # To the CPU, where index_add_ adds in order: on a GPU a row of three parts differs from run to run.
-            vectors = torch.cat([part for batch in prepared.batches for part in self._run(batch.inputs)]).cpu()
-        positions = torch.from_numpy(np.concatenate([batch.positions for batch in prepared.batches]))
-        weights = torch.from_numpy(np.concatenate([batch.weights for batch in prepared.batches]))
-        sums = torch.zeros(n, vectors.shape[1])
-        sums.index_add_(0, positions, vectors * weights[:, None])
-        total = torch.zeros(n).index_add_(0, positions, weights)
-        mean: NDArray[np.float32] = (sums / total[:, None]).numpy()
-        return mean
+        return self.start(prepared, n)()
+
+    @torch.no_grad()  # not inference_mode: what a module keeps of it could not be trained on afterwards
+    def start(self, prepared: Prepared, n: int) -> Callable[[], NDArray[np.float32]]:
+        """Tell the device to embed prepared rows; a GPU does so while this process goes on.
+
+        Args:
+            prepared: Batches of the rows.
+            n: Number of rows, at least 1.
+
+        Returns:
+            What waits for their vectors and gives them, as a call does.
+        """
+        with in_eval_mode(self.encoder.model), self.precision():
+            found = torch.cat([part.float() for batch in prepared.batches for part in self._run(batch.inputs)])
+        return partial(_mean_of_rows, _on_its_way(found), prepared, n)
+
+    def precision(self) -> torch.autocast:
+        """The precision of a forward pass; inside one, weights are brought to it once."""
+        # Offloaded weights come anew in each pass: to keep them would fill the memory that they do not fit in.
+        options = {"enabled": self.dtype != "float32", "cache_enabled": not self._placed}
+        return torch.autocast(self.device.type, DTYPES[self.dtype], **options)
 
     def _run(self, inputs: Any) -> list[torch.Tensor]:
         size = _size(inputs)
         if self._limit is not None and size > self._limit:
             return self._halves(inputs, size)
         try:
-            return [self._vectors(inputs)]
+            return [self.encoder.encode(self._to_device(inputs))]
         except RuntimeError as error:
             if size == 1 or not should_reduce_batch_size(error):
                 raise
@@ -126,17 +139,44 @@ class Forward:
         half = (size + 1) // 2
         return self._run(_slice(inputs, 0, half)) + self._run(_slice(inputs, half, size))
 
-    def _vectors(self, inputs: Any) -> torch.Tensor:
-        with torch.autocast(self.device.type, DTYPES[self.dtype], enabled=self.dtype != "float32"):
-            vectors = self.encoder.encode(self._to_device(inputs))
-        return vectors.float()
-
     def _to_device(self, inputs: Any) -> Any:
         if isinstance(inputs, dict):
             return {name: self._to_device(value) for name, value in inputs.items()}
         if isinstance(inputs, np.ndarray):
             inputs = torch.from_numpy(inputs)
         return inputs.to(self.device, non_blocking=True) if isinstance(inputs, torch.Tensor) else inputs
+
+
+def _on_its_way(vectors: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Send vectors to the CPU behind what the device was told so far; what waits for them, and for nothing later."""
+    if not vectors.is_cuda:
+        return vectors.cpu
+    arrived = torch.empty(vectors.shape, pin_memory=True)
+    arrived.copy_(vectors, non_blocking=True)
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(vectors.device))
+
+    def wait() -> torch.Tensor:
+        event.synchronize()
+        return arrived
+
+    return wait
+
+
+def _mean_of_rows(vectors: Callable[[], torch.Tensor], prepared: Prepared, n: int) -> NDArray[np.float32]:
+    """Float32, shape ``(n, dim)``, from the vectors of the inputs of ``n`` rows."""
+    positions = np.concatenate([batch.positions for batch in prepared.batches])
+    found = vectors()
+    if len(positions) == n:  # an input a row: the mean is that, and its weight would but round it
+        own: NDArray[np.float32] = np.empty(found.shape, np.float32)
+        own[positions] = found.numpy()
+        return own
+    # On the CPU, where index_add_ adds in order: on a GPU a row of three parts differs from run to run.
+    index = torch.from_numpy(positions)
+    weights = torch.from_numpy(np.concatenate([batch.weights for batch in prepared.batches]))
+    sums = torch.zeros(n, found.shape[1]).index_add_(0, index, found * weights[:, None])
+    mean: NDArray[np.float32] = (sums / torch.zeros(n).index_add_(0, index, weights)[:, None]).numpy()
+    return mean
 
 
 def _is_placed(model: torch.nn.Module) -> bool:

@@ -5,9 +5,10 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 from datasets import Dataset
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from hf_curriculum.embedding.rows import PreparedRows, prepare_rows
 from hf_curriculum.encoders import Encoder
+
+_Item = TypeVar("_Item")
 
 
 class Windows(torch.utils.data.Dataset[PreparedRows]):
@@ -84,6 +87,19 @@ def load_windows(windows: Windows, num_workers: int, pin_memory: bool) -> Genera
                 f"{error}. Define that function at the top of a module that can be imported, or pass num_workers=0."
             ) from error.with_traceback(None)
         raise error.with_traceback(None)  # noqa: B904 - the frames of the loader keep the workers alive
+
+
+def one_behind(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items, each once the next one is made; where that fails, after those that were."""
+    made: list[_Item] = []
+    try:
+        for item in items:
+            yield from made
+            made = [item]
+    except Exception:
+        yield from made
+        raise
+    yield from made
 
 
 @contextmanager

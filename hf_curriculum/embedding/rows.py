@@ -1,8 +1,9 @@
 """Some rows of a column to vectors: read and prepared on the CPU, embedded on the device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,7 @@ class PreparedRows:
 
     def pin_memory(self) -> "PreparedRows":
         """The rows with their tensors in page-locked memory, from which a GPU copies while it computes."""
-        batches = [
-            replace(batch, inputs={name: _pinned(value) for name, value in batch.inputs.items()})
-            if isinstance(batch.inputs, dict)
-            else batch
-            for batch in self.prepared.batches
-        ]
+        batches = [replace(batch, inputs=_pinned(batch.inputs)) for batch in self.prepared.batches]
         return replace(self, prepared=replace(self.prepared, batches=batches))
 
 
@@ -137,9 +133,36 @@ class RowEmbedder:
             ValueError: With ``on_error="raise"``, if a row cannot be embedded; if vectors differ in length.
             RuntimeError: If the model fails.
         """
-        found, bad = self._vectors(rows, numbers), dict(rows.bad)
-        finite = np.isfinite(found).all(axis=1)
-        bad |= {rows.good[i]: NOT_FINITE for i in np.flatnonzero(~finite).tolist()}
+        return self.start(rows, numbers)()
+
+    def start(self, rows: PreparedRows, numbers: Sequence[int] | None = None) -> Callable[[], pa.Array]:
+        """Tell the device to embed some rows; a GPU does so while this process goes on.
+
+        Args:
+            rows: From :func:`prepare_rows`.
+            numbers: Their numbers in the dataset, for errors; shape ``(n,)``. Default ``None``, not known.
+
+        Returns:
+            What waits for the vectors, and gives or raises what :meth:`embed` does.
+
+        Raises:
+            ValueError: If the encoder does not fit its options.
+            RuntimeError: If the model fails.
+        """
+        found: Callable[[], np.ndarray] = partial(np.empty, (0, self.dim or 0), np.float32)
+        if rows.good:
+            with self._model_blamed(rows, numbers):
+                found = self.forward.start(rows.prepared, len(rows.good))
+        return partial(self._column, found, rows, numbers)
+
+    def _column(
+        self, vectors: Callable[[], np.ndarray], rows: PreparedRows, numbers: Sequence[int] | None
+    ) -> pa.Array:
+        with self._model_blamed(rows, numbers):
+            found = vectors()
+        if rows.good:
+            self._require_length(found.shape[1], numbers)
+        bad = rows.bad | {rows.good[i]: NOT_FINITE for i in np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()}
         if bad and self.on_error == "raise":
             position = min(bad)
             raise ValueError(
@@ -149,10 +172,12 @@ class RowEmbedder:
         self.truncated += rows.prepared.truncated
         if self.dim is None:
             return pa.nulls(rows.count)
-        vectors, null = np.zeros((rows.count, self.dim), np.float32), np.zeros(rows.count, bool)
-        vectors[rows.good] = found
+        null = np.zeros(rows.count, bool)
         null[list(bad)] = True
-        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dim, mask=pa.array(null))
+        if len(found) < rows.count:
+            found, some = np.zeros((rows.count, self.dim), np.float32), found
+            found[rows.good] = some
+        return pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), self.dim, mask=pa.array(null))
 
     @property
     def feature(self) -> List:
@@ -162,11 +187,11 @@ class RowEmbedder:
         record = {**encoder.record, "input_column": self.column, "dtype": self.forward.dtype, "version": __version__}
         return embedding_feature(self.dim, record)
 
-    def _vectors(self, rows: PreparedRows, numbers: Sequence[int] | None) -> np.ndarray:
-        if not rows.good:
-            return np.empty((0, self.dim or 0), np.float32)
+    @contextmanager
+    def _model_blamed(self, rows: PreparedRows, numbers: Sequence[int] | None) -> Iterator[None]:
+        """Say of which rows it is that the model fails in the block."""
         try:
-            found = self.forward(rows.prepared, len(rows.good))
+            yield
         except Exception as error:
             if self.dim is None and isinstance(error, ValueError | TypeError):
                 raise  # of the encoder, about its options or what the model returns
@@ -174,14 +199,14 @@ class RowEmbedder:
                 f"The model failed on {_named(range(rows.count), numbers).lower()} of column {self.column!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        self.dim = self.dim or found.shape[1]
-        if found.shape[1] != self.dim:
+
+    def _require_length(self, dim: int, numbers: Sequence[int] | None) -> None:
+        self.dim = self.dim or dim
+        if dim != self.dim:
             place = "a batch" if numbers is None else f"rows from {numbers[0]} on"
             raise ValueError(
-                f"The model returned vectors of length {found.shape[1]} for {place}, and of length {self.dim} for the "
-                "first row."
+                f"The model returned vectors of length {dim} for {place}, and of length {self.dim} for the first row."
             )
-        return found
 
 
 def _named(positions: Sequence[int], numbers: Sequence[int] | None) -> str:
@@ -193,5 +218,9 @@ def _named(positions: Sequence[int], numbers: Sequence[int] | None) -> str:
     return name if numbers is not None else f"{name} of a batch (with_indices=True tells its number in the dataset)"
 
 
-def _pinned(value: Any) -> Any:
-    return value.pin_memory() if isinstance(value, torch.Tensor) else value
+def _pinned(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: _pinned(value) for name, value in inputs.items()}
+    if isinstance(inputs, np.ndarray):  # of tokens; from other memory, the copy waits for all that a GPU has to do
+        inputs = torch.from_numpy(inputs)
+    return inputs.pin_memory() if isinstance(inputs, torch.Tensor) else inputs

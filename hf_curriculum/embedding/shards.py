@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -118,8 +119,7 @@ class ShardFolder:
         (column,) = self.features
         batch_size = window * -(-_BATCH_ROWS // window)
         with self._appears_whole(start) as file, _one_bar():
-            # Of row numbers: the rows themselves are read ahead, by workers.
-            Dataset.from_dict({"row": range(count)}).map(
+            _row_numbers(count).map(
                 lambda batch: pa.table({column: embed(batch["row"])}),
                 batched=True,
                 batch_size=batch_size,
@@ -213,6 +213,12 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
+
+
+@cache  # most shards have as many; to make it takes longer than to write their vectors
+def _row_numbers(count: int) -> Dataset:
+    """What ``map`` walks over: the rows themselves are read ahead, by workers."""
+    return Dataset.from_dict({"row": range(count)})
 
 
 def _remove(file: Path) -> None:
