@@ -1,6 +1,6 @@
 """What does a GPU do? One command, in parts that each need one for less than 8 minutes.
 
-    python benchmarks/gpu.py right embeddings kmeans training --output gpu.jsonl [--data FOLDER] [--minutes 7]
+    python benchmarks/gpu.py right training embeddings kmeans --output gpu.jsonl [--data FOLDER] [--minutes 7]
     python benchmarks/gpu.py evidence --output gpu.jsonl --data FOLDER
     python benchmarks/gpu.py --wheels FOLDER    # on a machine with a network: all that is to be installed beside torch
 
@@ -9,11 +9,11 @@ what has no line yet, or only an error. No measurement begins after ``--minutes`
 rows are made, but for ``evidence``, which reads CIFAR-10 as Parquet files in ``--data``; nothing is downloaded.
 ``--smoke`` is a small size of everything, for a machine without a GPU.
 
-- right: vectors of every family and k-means beside the CPU's, memory that does not suffice, two processes on one GPU,
-  training in bfloat16, compiled, and resumed.
+- right: vectors of every family and k-means beside the CPU's, windows that follow each other, pinned memory, memory
+  that does not suffice, two processes on one GPU, training in bfloat16, compiled, and resumed.
+- training: samples per second of ``CurriculumTrainer`` over ``Trainer``.
 - embeddings: rows per second of ``add_embeddings`` over the bare forward pass, and the device's utilisation.
 - kmeans: time, and its share of the rate of a large product; FAISS, or plain Lloyd in torch; the choice of K.
-- training: samples per second of ``CurriculumTrainer`` over ``Trainer``.
 - evidence: experiments/gpu_cifar.json, 50 epochs first. After ``--minutes`` its line says how many steps each run has.
   Called again, it goes on there, as it does after a kill, from what is in evidence/ beside the output, which must
   outlive the machine. Each run that has begun has 66 MiB in evidence/unfinished/.
@@ -36,7 +36,7 @@ from datasets import disable_progress_bars  # noqa: E402
 
 from benchmarks.gpu_parts.lines import Lines, Size  # noqa: E402
 
-PARTS = ("right", "embeddings", "kmeans", "training", "evidence")
+PARTS = ("right", "training", "embeddings", "kmeans", "evidence")
 
 
 def main() -> None:

@@ -27,12 +27,12 @@ def measurements(size: Size, deadline: float) -> Measurements:
     rows, many = size.of((40_000, 8), (24, 0))
     yield "MiniLM shape", partial(measured, size, partial(texts, rows), save_bert, small or (384, 6), many)
     yield "BERT-base shape", partial(measured, size, partial(texts, rows), save_bert, small or (768, 12), many)
+    made = partial(sounds, size.of(2000, 4))
+    yield "Wav2Vec2-base shape", partial(measured, size, made, save_wav2vec2, small or (768, 12), many)
     for workers in size.of((1, 4, 12), (0,)):
         named = f"ViT-S/16 from JPEG, {workers} workers"
         made = partial(photographs, size.of(800 * workers, 8))
         yield named, partial(measured, size, made, save_vit, small or (384, 12), workers)
-    made = partial(sounds, size.of(2000, 4))
-    yield "Wav2Vec2-base shape", partial(measured, size, made, save_wav2vec2, small or (768, 12), many)
 
 
 def measured(

@@ -1,20 +1,23 @@
 """Does a GPU find what a CPU finds?"""
 
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
+from datasets import Dataset
 from families import FAMILIES, by_hand, dataset_of, raw_inputs
 from transformers import TrainingArguments
 
 from benchmarks.gpu_parts.kmeans import inertia, mixture, one_clustering
 from benchmarks.gpu_parts.lines import Figures, Measurements, Size
 from benchmarks.gpu_parts.models import digits, save_bert, texts, tiny_mae
-from hf_curriculum import CurriculumTrainer, add_embeddings
+from hf_curriculum import CurriculumTrainer, add_difficulty, add_embeddings
 from hf_curriculum.embedding.prefetch import Windows, load_windows
 from hf_curriculum.embedding.rows import PreparedRows
 from hf_curriculum.encoders import Options, load_encoder
@@ -32,6 +35,7 @@ def measurements(size: Size, deadline: float) -> Measurements:
     yield "vectors of windows that follow each other", partial(many_windows, size)
     yield "pinned memory", partial(pinned, size)
     yield "k-means", partial(clusters, size)
+    yield "add_difficulty", partial(difficulties, size)
     yield "k-means of two processes on one GPU", partial(two_processes, size)
     yield "memory that does not suffice", partial(out_of_memory, size)
     for precision in ("float32", "bfloat16"):
@@ -130,6 +134,27 @@ def clusters(size: Size) -> Figures:
             "clusters": agreed > 0.9999,
         },
     )
+
+
+def difficulties(size: Size) -> Figures:
+    """With K chosen, and by margins: clusters and difficulties of a process that has the CPU alone."""
+    rows = size.of(20_000, 2000)
+    here = scored(rows)
+    with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(scored, [rows])
+    apart = {name: float(np.abs(here[name] - there[name]).max()) for name in here}
+    same = {name: value < (0.5 if name.startswith("cluster") else 1e-3) for name, value in apart.items()}
+    return checked({"clusters": int(here["cluster"].max()) + 1, "apart": apart}, same)
+
+
+def scored(rows: int) -> dict[str, np.ndarray]:
+    """Cluster and difficulty of rows in forty planted clusters, without and with labels."""
+    rng = np.random.default_rng(0)
+    planted = rng.integers(40, size=rows)
+    matrix = 5 * rng.standard_normal((40, 64), np.float32)[planted] + rng.standard_normal((rows, 64), np.float32)
+    dataset = Dataset.from_dict({"embedding": matrix, "label": planted // 4})
+    found = {"": add_difficulty(dataset), "_margin": add_difficulty(dataset, label_column="label", measure="margin")}
+    return {f"{name}{of}": np.array(found[of][name][:]) for of in found for name in ("cluster", "difficulty")}
 
 
 def two_processes(size: Size) -> Figures:

@@ -37,7 +37,7 @@ def first_of_equals(points: Points) -> NDArray[np.integer]:
         Positions, int32 where that counts ``N`` rows, shape ``(N,)``: a row's own where no earlier row equals it up
         to rounding. 24 bytes a row are held on the way, these among them.
     """
-    points = replace(points, device=torch.device("cpu"))  # not every other one knows float64
+    points = replace(points, device=torch.device("cpu"), copied=None)  # not every other one knows float64
     places, near = _placed(points)
     first = np.arange(len(points), dtype=np.int32 if len(points) <= np.iinfo(np.int32).max else np.int64)
     cuts = _cuts(places[:, 0], near)
