@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -215,7 +215,7 @@ def _os_error_behind(error: BaseException | None) -> OSError | None:
     return error
 
 
-@cache  # most shards have as many; to make it takes longer than to write their vectors
+@lru_cache(maxsize=2)  # all shards but the last have as many; to make it takes longer than to write their vectors
 def _row_numbers(count: int) -> Dataset:
     """What ``map`` walks over: the rows themselves are read ahead, by workers."""
     return Dataset.from_dict({"row": range(count)})

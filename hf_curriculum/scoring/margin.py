@@ -84,6 +84,7 @@ def standing(prototypes: Prototypes, points: Points, labels: NDArray[Any]) -> St
         Where they stand.
     """
     assert prototypes.labels is not None
+    points = points.held()  # they are asked for twice
     cluster, distance = prototypes.nearest(points, labels)
     other, away = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
     for label, rows in zip(*rows_by_class(labels), strict=True):

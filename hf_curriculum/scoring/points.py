@@ -52,7 +52,7 @@ class Space:
             norms = lengths(rows)[:, None]
             nothing = norms <= EPSILON * self._offset  # what is left of rows that equal the mean has no direction
             rows.div_(norms.masked_fill_(nothing, math.inf))
-        return rows if self.directions is None else rows @ self.directions.to(rows.device)
+        return rows if self.directions is None else _turned(rows, self.directions)
 
     @property
     def _offset(self) -> float:
@@ -240,6 +240,12 @@ class Points:
 
     def _changed(self, rows: torch.Tensor) -> torch.Tensor:
         return rows if self.space is None else self.space.change(rows)
+
+
+def _turned(rows: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """The product, rounded once: in float32 a row's own would hang on how many others it is multiplied with."""
+    wide = rows if rows.is_cuda else rows.cpu()  # other devices may not know float64
+    return (wide.double() @ directions.to(wide.device).double()).float().to(rows.device)
 
 
 def lengths(rows: torch.Tensor) -> torch.Tensor:

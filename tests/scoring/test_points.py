@@ -117,3 +117,16 @@ def test_errors_name_the_row_of_the_dataset(hold):
     chosen = (of_column.held() if hold else of_column).select(slice(5, None)).select(picked)
     assert [chosen.number(i) for i in range(3)] == np.flatnonzero(present)[5:][picked].tolist()
     np.testing.assert_array_equal(chosen.all(), MATRIX[present][5:][picked])
+
+
+def test_a_row_has_its_place_to_the_last_bit_whatever_rows_are_beside_it():
+    """Products of float32 are summed in an order that the number of rows decides."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(3000, 96, generator=generator)
+    directions = torch.randn(96, 96, generator=generator)
+    space = Space(rows.mean(0), rows.std(0), unit=True, directions=directions)
+    whole = space.change(rows.clone())
+    for size in (1, 7, 300, 2048):
+        assert torch.equal(torch.cat([space.change(part.clone()) for part in rows.split(size)]), whole)
+    plain = Space(space.mean, space.scale, unit=True).change(rows.clone())
+    torch.testing.assert_close(whole, plain @ directions)
