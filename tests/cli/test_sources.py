@@ -173,7 +173,7 @@ def test_an_audio_folder_is_sounds_with_the_names_of_their_folders(clips, tmp_pa
 
 
 LINE = b'{"text": "red cat"}\n'
-UNPACKED = bytearray(gzip.compress(LINE * 20))
+UNPACKED = bytearray(gzip.compress(LINE * 20, mtime=0))
 UNPACKED[15:25] = b"\0" * 10
 DAMAGED = [
     ("a.parquet", b"no parquet"),
@@ -183,7 +183,7 @@ DAMAGED = [
     ("a.csv", b"a,b\n1,2\n1,2,3\n"),
     ("a.arrow", b"no arrow"),
     ("a.jsonl.gz", LINE),
-    ("a.jsonl.gz", gzip.compress(LINE * 20)[:-20]),
+    ("a.jsonl.gz", gzip.compress(LINE * 20, mtime=0)[:-20]),
     ("a.jsonl.gz", bytes(UNPACKED)),
     ("a.jsonl.bz2", bz2.compress(LINE)[:-9]),
     ("a.jsonl.bz2", LINE),
