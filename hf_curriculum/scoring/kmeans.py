@@ -17,6 +17,7 @@ _DRAWS = 2048
 _SPLIT = 1 / 1024
 _PAIRS = 1024
 _WHOLE = 2.0**40  # the largest weight of a draw, as a whole number
+_SEGMENT = 256  # rows that a GPU adds up one after the other
 _PRODUCTS = 1 << 26  # numbers of a product on a GPU
 
 
@@ -243,5 +244,9 @@ def segments(rows: torch.Tensor, cluster: torch.Tensor, n_clusters: int) -> tupl
     """
     ordered, order = cluster.sort(stable=True)
     edges = torch.searchsorted(ordered, torch.arange(n_clusters + 1, device=cluster.device))
-    counts = edges.diff()
-    return counts, torch.segment_reduce(rows[order], "sum", lengths=counts, unsafe=True, initial=0)
+    # One thread adds up a column of a segment, row by row: long ones are cut, or few clusters would leave a GPU idle
+    # and rounding would grow with their rows.
+    cuts = torch.cat([edges, torch.arange(0, len(rows), _SEGMENT, device=cluster.device)]).sort().values
+    parts = torch.segment_reduce(rows[order], "sum", lengths=cuts.diff(), unsafe=True, initial=0)
+    of_cluster = torch.searchsorted(cuts, edges).diff()
+    return edges.diff(), torch.segment_reduce(parts, "sum", lengths=of_cluster, unsafe=True, initial=0)
