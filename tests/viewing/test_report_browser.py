@@ -123,6 +123,13 @@ def test_the_slider_goes_through_the_schedule(page, scored, visit):
     assert tab.locator("#drawn figcaption").all_inner_texts() != cards
 
 
+def test_difficulties_that_are_all_the_same_draw_uniformly_from_the_start(tmp_path, visit):
+    dataset = Dataset.from_dict({"text": [f"text {i}" for i in range(40)], "difficulty": [0.5] * 40})
+    tab = visit(report(dataset, tmp_path / "report.html"))
+    assert readout(tab)["Step"].startswith("0 of") and readout(tab)["Temperature"] == "uniform"
+    assert tab.locator("#drawn > *").count() > 0
+
+
 def test_the_slider_works_by_keyboard_and_says_where_it_is(page, visit):
     tab = visit(page)
     slider = tab.get_by_role("slider", name="Step")

@@ -190,11 +190,10 @@ function plotSchedule() {
 
 function showStep(position) {
   const drawn = schedule.drawn[position];
-  const warm = drawn.step < schedule.warmup_steps;
   const lines = [
     ["Step", `${count(drawn.step)} of ${count(schedule.total_steps)}`, "Optimiser step of the training"],
     ["Effective fraction", short(drawn.fraction), "Share of the rows that as many draws as there are rows visit; uniform: 0.63"],
-    ["Temperature", warm ? rounded(drawn.temperature) : "uniform", "How far the draws reach beyond the first rows; solved from the fraction"],
+    ["Temperature", drawn.temperature === null ? "uniform" : rounded(drawn.temperature), "How far the draws reach beyond the first rows; solved from the fraction"],
     ["Mean difficulty", short(drawn.mean), "Of a row that is drawn"],
     ["Half of the draws", `${count(drawn.half)} rows`, "So many rows, those that come first, make half of the draws"],
   ];
