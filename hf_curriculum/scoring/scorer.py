@@ -34,7 +34,7 @@ from hf_curriculum.scoring.pretrained import Shareable
 from hf_curriculum.scoring.prototypes import Nearest, Prototypes
 from hf_curriculum.scoring.scorer_config import MEASURES, plain_index
 from hf_curriculum.scoring.scorer_files import OPTIONS, StoredScorer
-from hf_curriculum.scoring.scores import Scores, by_distance, by_margin
+from hf_curriculum.scoring.scores import Scores, by_distance, by_margin, warn_if_alike
 
 logger = logging.getLogger(__name__)
 _SAMPLE = 1 << 16  # rows whose difficulties say how all are distributed
@@ -245,6 +245,7 @@ class DifficultyScorer(Shareable):
         self.quantiles_: list[float] | None = difficulty_quantiles(scores.difficulty[some])
         if self.outliers_:
             logger.info("%d rows are in clusters too small for a prototype.", self.outliers_)
+        warn_if_alike(scores.difficulty)
         return scores
 
     def score(self, embeddings: ArrayLike | Points, labels: ArrayLike | None = None) -> Scores:

@@ -1,5 +1,6 @@
 """Scores of rows by fitted prototypes: distances, or how a row stands between classes."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from hf_curriculum.scoring.margin import standing
 from hf_curriculum.scoring.points import Points
 from hf_curriculum.scoring.prototypes import Nearest, Prototypes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,18 @@ def by_distance(
                 "down, or pass standardize=True."
             )
     return Scores(cluster, distance, difficulty, outside)
+
+
+def warn_if_alike(difficulty: NDArray[np.float32]) -> None:
+    """Say so where difficulties tell no row from another.
+
+    Args:
+        difficulty: Of the rows of a fit, shape ``(N,)``, at least 1.
+    """
+    if difficulty.size > 1 and np.ptp(difficulty) == 0:
+        logger.warning(
+            "All %d difficulties are %g: a curriculum by them draws as without one. Pass fewer clusters (n_clusters), "
+            "or another encoder.",
+            difficulty.size,
+            difficulty[0],
+        )

@@ -1,3 +1,4 @@
+import logging
 import math
 
 import numpy as np
@@ -597,3 +598,15 @@ def test_a_selection_is_fitted_and_scored_as_its_rows_alone(labelled):
     expected = DifficultyScorer(3).fit(rows[chosen], classes).score(rows[chosen], classes)
     for name in ("cluster", "distance", "difficulty"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("n_clusters", [6, 3])
+def test_difficulties_that_are_all_the_same_are_told(n_clusters, caplog):
+    matrix = np.random.default_rng(0).normal(size=(6, 4))[np.arange(90) % 6]
+    with caplog.at_level(logging.WARNING, "hf_curriculum"):
+        found = DifficultyScorer(n_clusters).fit_score(matrix)
+    told = "All 90 difficulties are 0: a curriculum by them draws as without one." in caplog.text
+    assert told == (np.unique(found.difficulty).size == 1) == (n_clusters == 6)
+    caplog.clear()
+    DifficultyScorer(1).fit(matrix[:1])
+    assert not caplog.records
