@@ -167,6 +167,7 @@ def _schedule(
     positions = [stop.step for stop in stops]
     return {
         "total_steps": total_steps,
+        "warmup_steps": warmup,
         "buttons": {name: positions.index(step) for name, step in buttons.items()},
         "steps": steps.tolist(),
         "planned": planned_curve(steps, config, total_steps).tolist(),
